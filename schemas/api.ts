@@ -1,0 +1,311 @@
+/**
+ * Every endpoint as data. The server mounts from this table, the client calls from it, and
+ * `/openapi.json` is made from it, so the three cannot disagree.
+ *
+ * A name in a path is one segment: its slashes are sent as `%2F`. The content address also takes
+ * them as they are, so that `curl -L …/content/logs/build.txt` works.
+ */
+import { z } from 'zod'
+import { Artifact, ArtifactParts, Run, Task } from './artifact.ts'
+import { ArtifactName, RunNumber, TaskName, UploadId } from './primitives.ts'
+import type { ProblemCode } from './problems.ts'
+import { CreatedToken, CreateToken, Token } from './token.ts'
+import {
+  Grant,
+  Grants,
+  OpenedUpload,
+  OpenUpload,
+  Progress,
+  ReportProgress,
+  RequestGrants,
+  SealUpload,
+  Upload,
+  UploadWithParts,
+} from './upload.ts'
+
+/** Largest and default page. */
+export const PAGE_MAX = 1000
+export const PAGE_DEFAULT = 100
+
+export interface Endpoint {
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  /** Parameters are written `:name`. */
+  path: string
+  summary: string
+  /** What the caller needs: nothing, any valid token, a scope for the named artifact, or `admin`. */
+  access: 'anyone' | 'token' | 'upload' | 'get' | 'list' | 'admin'
+  params?: z.ZodObject
+  query?: z.ZodObject
+  body?: z.ZodObject
+  /** Replies in JSON by status. */
+  replies: Record<number, z.ZodType>
+  /** Replies in something else, by status. */
+  otherReplies?: Record<number, { description: string; contentType?: string }>
+  errors: readonly ProblemCode[]
+}
+
+const RunParam = z.union([z.literal('latest'), z.coerce.number().pipe(RunNumber)])
+const inTask = z.object({ task: TaskName })
+const inRun = inTask.extend({ run: RunParam })
+const atName = inRun.extend({ name: ArtifactName })
+const ofUpload = z.object({ id: UploadId })
+const Limit = z.coerce.number().int().min(1).max(PAGE_MAX).default(PAGE_DEFAULT)
+
+const page = <T extends z.ZodType>(id: string, item: T) =>
+  z
+    .object({
+      items: z.array(item),
+      /** Give it as `after` to go on; `null` on the last page. A page can be short, even empty. */
+      next: z.string().nullable(),
+    })
+    .meta({ id })
+
+export const TaskPage = page('TaskPage', Task)
+export type TaskPage = z.infer<typeof TaskPage>
+export const RunPage = page('RunPage', Run)
+export type RunPage = z.infer<typeof RunPage>
+export const ArtifactPage = page('ArtifactPage', Artifact)
+export type ArtifactPage = z.infer<typeof ArtifactPage>
+export const UploadPage = page('UploadPage', Upload)
+export type UploadPage = z.infer<typeof UploadPage>
+export const TokenPage = page('TokenPage', Token)
+export type TokenPage = z.infer<typeof TokenPage>
+
+/** Allotting a run twice with one `requestId` gives one run. */
+export const AllotRun = z.strictObject({ requestId: z.uuid() }).meta({ id: 'AllotRun' })
+export type AllotRun = z.infer<typeof AllotRun>
+
+const sealing = ['digest_mismatch', 'size_mismatch', 'part_mismatch', 'part_missing'] as const
+
+export const endpoints = {
+  openUpload: {
+    method: 'POST',
+    path: '/v1/uploads',
+    summary: 'Open an upload; the same id with the same words is the same upload',
+    access: 'upload',
+    body: OpenUpload,
+    replies: { 200: OpenedUpload, 201: OpenedUpload },
+    errors: [
+      'forbidden',
+      'already_sealed',
+      'upload_conflict',
+      'upload_ended',
+      'part_conflict',
+      'limit_exceeded',
+      'too_many_uploads',
+      ...sealing,
+    ],
+  },
+  listUploads: {
+    method: 'GET',
+    path: '/v1/uploads',
+    summary: 'Uploads, the latest opened first',
+    access: 'list',
+    query: z.strictObject({
+      state: z
+        .enum(['open', 'verifying', 'sealed', 'failed', 'aborted', 'expired', 'active'])
+        .default('active')
+        .meta({ description: '`active` is open and verifying' }),
+      task: TaskName.optional(),
+      after: z.string().max(100).optional(),
+      limit: Limit,
+    }),
+    replies: { 200: UploadPage },
+    errors: [],
+  },
+  getUpload: {
+    method: 'GET',
+    path: '/v1/uploads/:id',
+    summary: 'State of an upload, and the parts that the store holds',
+    access: 'upload',
+    params: ofUpload,
+    replies: { 200: UploadWithParts },
+    errors: ['not_found'],
+  },
+  abortUpload: {
+    method: 'DELETE',
+    path: '/v1/uploads/:id',
+    summary: 'Abort an upload; its name stays free',
+    access: 'upload',
+    params: ofUpload,
+    replies: { 200: Upload },
+    errors: ['not_found', 'upload_ended'],
+  },
+  requestGrants: {
+    method: 'POST',
+    path: '/v1/uploads/:id/grants',
+    summary: 'Signed requests for some parts; the first one binds the digest of a part',
+    access: 'upload',
+    params: ofUpload,
+    body: RequestGrants,
+    replies: { 200: Grants },
+    errors: ['not_found', 'upload_ended', 'part_conflict', 'limit_exceeded', 'size_mismatch'],
+  },
+  reportProgress: {
+    method: 'PUT',
+    path: '/v1/uploads/:id/progress',
+    summary: 'Say how far the upload is, at most once a second',
+    access: 'upload',
+    params: ofUpload,
+    body: ReportProgress,
+    replies: { 200: Progress },
+    errors: ['not_found', 'upload_ended'],
+  },
+  sealUpload: {
+    method: 'POST',
+    path: '/v1/uploads/:id/seal',
+    summary: 'Turn the upload into an artifact; repeat it while the answer is 202',
+    access: 'upload',
+    params: ofUpload,
+    body: SealUpload,
+    replies: { 200: Upload, 202: Upload },
+    errors: [
+      'not_found',
+      'already_sealed',
+      'upload_ended',
+      'upload_conflict',
+      'store_unavailable',
+      ...sealing,
+    ],
+  },
+  listTasks: {
+    method: 'GET',
+    path: '/v1/tasks',
+    summary: 'Tasks by name',
+    access: 'list',
+    query: z.strictObject({
+      prefix: z.string().max(128).optional(),
+      after: z.string().max(128).optional(),
+      limit: Limit,
+    }),
+    replies: { 200: TaskPage },
+    errors: [],
+  },
+  listRuns: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs',
+    summary: 'Runs of a task, the latest first',
+    access: 'list',
+    params: inTask,
+    query: z.strictObject({ after: z.coerce.number().pipe(RunNumber).optional(), limit: Limit }),
+    replies: { 200: RunPage },
+    errors: ['not_found'],
+  },
+  allotRun: {
+    method: 'POST',
+    path: '/v1/tasks/:task/runs',
+    summary: 'Allot the next run',
+    access: 'upload',
+    params: inTask,
+    body: AllotRun,
+    replies: { 200: Run, 201: Run },
+    errors: ['forbidden', 'runs_exhausted', 'upload_conflict'],
+  },
+  listArtifacts: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs/:run/artifacts',
+    summary: 'Sealed artifacts of a run, by name',
+    access: 'list',
+    params: inRun,
+    query: z.strictObject({
+      prefix: z.string().max(512).optional(),
+      after: z.string().max(512).optional(),
+      limit: Limit,
+    }),
+    replies: { 200: ArtifactPage },
+    errors: ['not_found'],
+  },
+  getArtifact: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs/:run/artifacts/:name',
+    summary: 'The record of an artifact',
+    access: 'get',
+    params: atName,
+    replies: { 200: Artifact },
+    errors: ['not_found'],
+  },
+  getArtifactParts: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs/:run/artifacts/:name/parts',
+    summary: 'The part digests of an artifact',
+    access: 'get',
+    params: atName,
+    replies: { 200: ArtifactParts },
+    errors: ['not_found'],
+  },
+  getContent: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs/:run/content/:name',
+    summary: 'A grant for the bytes: as JSON when asked for, else as a redirect',
+    access: 'get',
+    params: atName,
+    replies: { 200: Grant },
+    otherReplies: { 303: { description: 'Redirect to the bytes, with Repr-Digest (RFC 9530)' } },
+    errors: ['not_found', 'blob_missing', 'store_unavailable'],
+  },
+  getChecksums: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs/:run/SHA256SUMS',
+    summary: 'Checksums of a run as sha256sum -c reads them, from the record',
+    access: 'list',
+    params: inRun,
+    replies: {},
+    otherReplies: {
+      200: { description: 'One line per artifact', contentType: 'text/plain; charset=utf-8' },
+    },
+    errors: ['not_found'],
+  },
+  watchEvents: {
+    method: 'GET',
+    path: '/v1/events',
+    summary: 'Server-sent events: what the uploads do; Last-Event-ID goes on without gap or double',
+    access: 'list',
+    query: z.strictObject({
+      task: TaskName.optional(),
+      run: z.coerce.number().pipe(RunNumber).optional(),
+      upload: UploadId.optional(),
+      after: z
+        .string()
+        .regex(/^[0-9]{1,19}$/)
+        .optional()
+        .meta({
+          description:
+            'Event id to go on after; without it, the present state of every active upload comes first',
+        }),
+    }),
+    replies: {},
+    otherReplies: {
+      200: { description: 'Events, see the schema Event', contentType: 'text/event-stream' },
+    },
+    errors: ['not_found', 'overloaded'],
+  },
+  createToken: {
+    method: 'POST',
+    path: '/v1/tokens',
+    summary: 'Make a token; its secret is shown this once',
+    access: 'admin',
+    body: CreateToken,
+    replies: { 201: CreatedToken },
+    errors: ['forbidden'],
+  },
+  listTokens: {
+    method: 'GET',
+    path: '/v1/tokens',
+    summary: 'Tokens, without their secrets',
+    access: 'admin',
+    query: z.strictObject({ after: z.uuid().optional(), limit: Limit }),
+    replies: { 200: TokenPage },
+    errors: ['forbidden'],
+  },
+  revokeToken: {
+    method: 'DELETE',
+    path: '/v1/tokens/:id',
+    summary: 'Revoke a token, at once and for good',
+    access: 'admin',
+    params: z.object({ id: z.uuid() }),
+    replies: { 200: Token },
+    errors: ['forbidden', 'not_found'],
+  },
+} as const satisfies Record<string, Endpoint>
+
+export type Endpoints = typeof endpoints

@@ -1,0 +1,111 @@
+/**
+ * Where bytes lie. One small contract, two native implementations; `test/contract/store.ts` holds
+ * every one of them to it.
+ *
+ * A key is chosen once per upload and never used again, so nothing is ever written over. Parts have
+ * equal sizes but for the last one, and come with their SHA-256: an implementation must refuse a
+ * part whose bytes differ and keep what it held before.
+ */
+import type { Part } from '../../schemas/artifact.ts'
+import type { Grant } from '../../schemas/upload.ts'
+
+export interface StoreLimits {
+  /** Smallest size of a part that is not the last, in bytes. */
+  partSizeMinBytes: number
+  /** Largest size of a part, in bytes. */
+  partSizeMaxBytes: number
+}
+
+/** What the store was seen to do when it was probed. What it cannot do is made up for elsewhere. */
+export interface StoreCapabilities {
+  /** A part or object whose bytes differ from the signed SHA-256 is refused. Without it: no start. */
+  refusesWrongBytes: boolean
+  /** A request with a wrong signature is refused. Without it: no start. */
+  refusesWrongSignature: boolean
+  /** `If-None-Match: *` on a plain PUT. Without it small objects go as multipart too. */
+  conditionalPut: boolean
+  /** `If-None-Match: *` when a multipart upload completes. Without it the unique key is the guard. */
+  conditionalComplete: boolean
+  /** `x-amz-checksum-sha256` is checked and kept. */
+  keepsSha256: boolean
+}
+
+/** What an upload is to the store. */
+export interface BlobPlan {
+  key: string
+  /** `undefined` when not known beforehand. */
+  sizeBytes: bigint | undefined
+  partSizeBytes: number
+  contentType: string
+}
+
+/** A key and the opaque words that {@link Store.begin} returned for it; survives a restart. */
+export interface BlobSession extends BlobPlan {
+  session: string
+}
+
+/** A part that the store holds and has checked. */
+export interface HeldPart {
+  number: number
+  sizeBytes: number
+}
+
+export interface Blob {
+  sizeBytes: bigint
+  /** The store's name for this very content, quoted as an ETag (RFC 9110, section 8.8.3). */
+  tag: string
+}
+
+export interface ReadOptions {
+  /** First byte [0]. */
+  start?: bigint
+  /** One past the last byte [the end]. */
+  end?: bigint
+  signal?: AbortSignal
+}
+
+export interface ReadGrantOptions {
+  /** Offered to a browser as the file name. */
+  fileName: string
+  contentType: string
+  ttlSeconds: number
+  /** Sign `If-Match` into it, so that it cannot fetch a replaced object; a plain redirect cannot carry the header. */
+  bound: boolean
+}
+
+export interface Store extends AsyncDisposable {
+  readonly kind: 'filesystem' | 's3'
+  readonly limits: StoreLimits
+  readonly capabilities: StoreCapabilities
+
+  /** Makes room for a new key. The text it returns is all that must be remembered. */
+  begin(plan: BlobPlan): Promise<string>
+
+  /** A signed request that stores exactly the bytes with this size and digest as this part, for `ttlSeconds`. */
+  grantPart(session: BlobSession, part: Part, ttlSeconds: number): Promise<Grant>
+
+  /** The parts held, by number; empty when the session has ended. */
+  listParts(session: BlobSession): Promise<HeldPart[]>
+
+  /**
+   * Makes the object of all parts, under a key that no grant can write again; must be durable when
+   * it returns. Repeating it after success gives the same answer. Throws `part_missing` when the
+   * store does not hold a part, and `size_mismatch` when one has another size.
+   */
+  complete(session: BlobSession, parts: readonly Part[]): Promise<Blob>
+
+  /** Forgets the session and the object, whatever of them exists. May be repeated. */
+  discard(session: BlobSession): Promise<void>
+
+  /** Size and tag, or `undefined` when there is no such object. */
+  stat(key: string): Promise<Blob | undefined>
+
+  /** The bytes from the store itself. Throws `blob_missing`, or `precondition_failed` when the tag is another one. */
+  read(key: string, tag: string, options?: ReadOptions): AsyncIterable<Uint8Array>
+
+  /** A signed request that reads the object, by ranges too. */
+  grantRead(key: string, tag: string, options: ReadGrantOptions): Promise<Grant>
+
+  /** Throws `store_unavailable` when the store cannot be used now. */
+  check(signal?: AbortSignal): Promise<void>
+}
