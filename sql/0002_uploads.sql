@@ -15,8 +15,8 @@ create table artifact.upload (
   state text not null default 'open'
     check (state in ('open', 'verifying', 'sealed', 'failed', 'aborted', 'expired')),
   blob_key text not null unique,
-  -- What the store needs to go on with it.
-  store_session text not null,
+  -- What the store needs to go on with it; null until the store has begun.
+  store_session text,
   -- The claim of the seal request that moved it to verifying.
   claimed_size bigint check (claimed_size >= 0),
   claimed_sha256 bytea check (octet_length(claimed_sha256) = 32),

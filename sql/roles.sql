@@ -5,17 +5,20 @@
 --   artifact_reader   for auditors; may read everything but tokens
 --
 -- artifact_server and artifact_reader are made without a password: give them one, or another way to
--- log in, with ALTER ROLE.
+-- log in, with ALTER ROLE. May be run again.
 do $$
+declare
+  wanted record;
 begin
-  if not exists (select from pg_catalog.pg_roles where rolname = 'artifact_owner') then
-    create role artifact_owner nologin nosuperuser nocreatedb nocreaterole noreplication nobypassrls;
-  end if;
-  if not exists (select from pg_catalog.pg_roles where rolname = 'artifact_server') then
-    create role artifact_server login nosuperuser nocreatedb nocreaterole noreplication nobypassrls;
-  end if;
-  if not exists (select from pg_catalog.pg_roles where rolname = 'artifact_reader') then
-    create role artifact_reader login nosuperuser nocreatedb nocreaterole noreplication nobypassrls;
-  end if;
+  for wanted in values ('artifact_owner', 'nologin'), ('artifact_server', 'login'), ('artifact_reader', 'login') loop
+    begin
+      execute pg_catalog.format(
+        'create role %I %s nosuperuser nocreatedb nocreaterole noreplication nobypassrls',
+        wanted.column1, wanted.column2);
+    exception
+      -- It is there, or somebody else makes it at this moment.
+      when duplicate_object or unique_violation then null;
+    end;
+  end loop;
 end
 $$;
