@@ -1,0 +1,85 @@
+/** Step 2: signed requests for parts. The first grant binds the digest of a part for good. */
+import type { Part } from '../../schemas/artifact.ts'
+import { countParts, rangeOfPart } from '../../schemas/part-plan.ts'
+import { PARTS_MAX } from '../../schemas/primitives.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import type { PartGrant } from '../../schemas/upload.ts'
+import { bindParts, touchUpload, type UploadRecord } from '../records/uploads.ts'
+import { ended, type Intake, openSession } from './open.ts'
+
+/**
+ * Grants for some parts of an open upload. Throws `upload_ended`, `limit_exceeded` or
+ * `size_mismatch` for a part that the plan does not have, and `part_conflict` when a number is
+ * bound to another digest: then nothing is granted.
+ */
+export async function grantParts(
+  intake: Intake,
+  record: UploadRecord,
+  parts: readonly Part[],
+): Promise<PartGrant[]> {
+  if (record.state !== 'open') throw ended(record)
+  for (const part of parts) checkPart(record, part)
+  checkDistinct(parts)
+  const session = await openSession(intake, record)
+  const bound = await bindParts(intake.sql, record.id, parts)
+  checkBound(record, parts, bound)
+  const now = intake.clock()
+  const { grantTtlSeconds, uploadTtlSeconds } = intake.settings
+  await touchUpload(intake.sql, record.id, now, new Date(now.getTime() + uploadTtlSeconds * 1000))
+  return Promise.all(
+    parts.map(async (part) => ({
+      number: part.number,
+      ...(await intake.store.grantPart(session, part, grantTtlSeconds)),
+    })),
+  )
+}
+
+function checkPart(record: UploadRecord, part: Part): void {
+  if (record.sizeBytes === undefined) {
+    if (part.sizeBytes <= record.partSizeBytes) return
+    throw wrongSize(record, part, `at most ${record.partSizeBytes} bytes`)
+  }
+  const count = countParts(record.sizeBytes, record.partSizeBytes)
+  if (part.number > count)
+    throw new ArtifactError(
+      'limit_exceeded',
+      `Cannot grant part ${part.number}: upload ${record.id} has ${count} parts`,
+      { expected: `1 to ${Math.min(count, PARTS_MAX)}`, found: String(part.number) },
+    )
+  const range = rangeOfPart(record.sizeBytes, record.partSizeBytes, part.number)
+  if (part.sizeBytes !== range.sizeBytes) throw wrongSize(record, part, `${range.sizeBytes} bytes`)
+}
+
+function wrongSize(record: UploadRecord, part: Part, expected: string): ArtifactError {
+  return new ArtifactError(
+    'size_mismatch',
+    `Cannot grant part ${part.number} of upload ${record.id}: it has another size`,
+    { expected, found: `${part.sizeBytes} bytes` },
+  )
+}
+
+function checkDistinct(parts: readonly Part[]): void {
+  const numbers = parts.map((part) => part.number)
+  const twice = numbers.find((number, index) => numbers.indexOf(number) !== index)
+  if (twice !== undefined)
+    throw new ArtifactError('invalid_request', `Cannot grant part ${twice}: it is named twice`, {
+      expected: 'every part once',
+      found: `part ${twice} twice`,
+    })
+}
+
+function checkBound(record: UploadRecord, parts: readonly Part[], bound: readonly Part[]): void {
+  const byNumber = new Map(bound.map((part) => [part.number, part]))
+  for (const part of parts) {
+    const known = byNumber.get(part.number)
+    if (known?.sha256 === part.sha256 && known.sizeBytes === part.sizeBytes) continue
+    throw new ArtifactError(
+      'part_conflict',
+      `Cannot grant part ${part.number} of upload ${record.id}: it is bound to another digest`,
+      {
+        expected: `sha256 ${known?.sha256}, ${known?.sizeBytes} bytes`,
+        found: `sha256 ${part.sha256}, ${part.sizeBytes} bytes`,
+      },
+    )
+  }
+}

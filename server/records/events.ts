@@ -1,0 +1,55 @@
+/** What people watch: an outbox in order of commit, read by id and announced by NOTIFY. */
+import type { Event } from '../../schemas/event.ts'
+import { Event as EventSchema } from '../../schemas/event.ts'
+import type { Upload } from '../../schemas/upload.ts'
+import type { AnySql, Sql, Transaction } from './database.ts'
+
+/** Channel of NOTIFY; the payload is empty, the table is the truth. */
+const CHANNEL = 'artifact_event'
+/** Key of the advisory lock that makes ids grow in order of commit ("evnt"). */
+const APPEND_LOCK = 0x65_76_6e_74
+
+/**
+ * Appends the present state of an upload. The lock is held until the transaction ends, so this
+ * comes last in it: a reader that saw id n has seen everything below n.
+ */
+export async function appendUploadEvent(tx: Transaction, upload: Upload, at: Date): Promise<void> {
+  await tx`select pg_advisory_xact_lock(${APPEND_LOCK})`
+  await tx`
+    insert into artifact.event (at, kind, task, run, name, upload_id, body)
+    values (${at}, 'upload', ${upload.task}, ${upload.run}, ${upload.name}, ${upload.id}, ${tx.json({ ...upload })})`
+  await tx`select pg_notify(${CHANNEL}, '')`
+}
+
+/** Events after `after` in order. */
+export async function readEvents(sql: AnySql, after: bigint, limit: number): Promise<Event[]> {
+  const rows = await sql<{ id: bigint; at: Date; kind: string; body: unknown }[]>`
+    select id, at, kind, body from artifact.event where id > ${after} order by id limit ${limit}`
+  return rows.map((row) =>
+    EventSchema.parse({
+      id: row.id.toString(),
+      kind: row.kind,
+      at: row.at.toISOString(),
+      upload: row.body,
+    }),
+  )
+}
+
+/** The first and last id that are kept; both 0 when none is. */
+export async function findEventRange(sql: AnySql): Promise<{ first: bigint; last: bigint }> {
+  const [row] = await sql<[{ first: bigint | null; last: bigint | null }]>`
+    select min(id) as first, max(id) as last from artifact.event`
+  return { first: row.first ?? 0n, last: row.last ?? 0n }
+}
+
+export async function deleteEvents(sql: AnySql, before: Date): Promise<void> {
+  await sql`delete from artifact.event where at < ${before}`
+}
+
+/** Calls `onNews` after every append by any server, and once whenever the connection is (re)made. */
+export async function listenForEvents(
+  sql: Sql,
+  onNews: () => void,
+): Promise<{ unlisten(): Promise<void> }> {
+  return sql.listen(CHANNEL, onNews, onNews)
+}

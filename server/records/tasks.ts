@@ -1,0 +1,101 @@
+/** Tasks and their runs: insert only. */
+import type { Run, Task } from '../../schemas/artifact.ts'
+import { RUN_MAX } from '../../schemas/primitives.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import type { AnySql, Sql } from './database.ts'
+
+interface RunRow {
+  task: string
+  run: number
+  opened_at: Date
+}
+
+const formatRun = (row: RunRow): Run => ({
+  task: row.task,
+  run: row.run,
+  openedAt: row.opened_at.toISOString(),
+})
+
+/** Makes sure that a task and a run chosen by the client are on record. */
+export async function ensureRun(sql: AnySql, task: string, run: number): Promise<void> {
+  await sql`insert into artifact.task (task) values (${task}) on conflict do nothing`
+  await sql`insert into artifact.run (task, run) values (${task}, ${run}) on conflict do nothing`
+}
+
+/**
+ * Allots the next run of a task. The same `requestId` gives the same run; `isNew` tells which it was.
+ * Throws `runs_exhausted`, or `upload_conflict` when another task used that id.
+ */
+export async function allotRun(
+  sql: Sql,
+  task: string,
+  requestId: string,
+): Promise<{ run: Run; isNew: boolean }> {
+  return sql.begin(async (tx) => {
+    // One at a time for a task: two requests must not see the same highest run.
+    await tx`select pg_advisory_xact_lock(hashtextextended('artifact.run:' || ${task}, 0))`
+    const [known] = await tx<[RunRow?]>`
+      select task, run, opened_at from artifact.run where request_id = ${requestId}`
+    if (known !== undefined) {
+      if (known.task === task) return { run: formatRun(known), isNew: false }
+      throw new ArtifactError('upload_conflict', 'Cannot allot run: the request id is in use', {
+        expected: task,
+        found: 'another task',
+      })
+    }
+    const [last] = await tx<[{ run: number }?]>`
+      select run from artifact.run where task = ${task} order by run desc limit 1`
+    const next = last === undefined ? 0 : last.run + 1
+    if (next > RUN_MAX)
+      throw new ArtifactError('runs_exhausted', `Cannot allot run: ${task} is at run ${RUN_MAX}`)
+    await tx`insert into artifact.task (task) values (${task}) on conflict do nothing`
+    const [row] = await tx<[RunRow]>`
+      insert into artifact.run (task, run, request_id) values (${task}, ${next}, ${requestId})
+      returning task, run, opened_at`
+    return { run: formatRun(row), isNew: true }
+  })
+}
+
+/** Tasks by name, those after `after`. */
+export async function listTasks(
+  sql: Sql,
+  page: { prefix: string; after: string; limit: number },
+): Promise<Task[]> {
+  const end = prefixEnd(page.prefix)
+  const rows = await sql<{ task: string; opened_at: Date }[]>`
+    select task, opened_at from artifact.task
+    where task > ${page.after} and task >= ${page.prefix}
+      ${end === null ? sql`` : sql`and task < ${end}`}
+    order by task limit ${page.limit}`
+  return rows.map((row) => ({ task: row.task, openedAt: row.opened_at.toISOString() }))
+}
+
+/** Runs of a task, the latest first, those below `before`. */
+export async function listRuns(
+  sql: Sql,
+  task: string,
+  page: { before: number | undefined; limit: number },
+): Promise<Run[]> {
+  const rows = await sql<RunRow[]>`
+    select task, run, opened_at from artifact.run
+    where task = ${task} and run < ${BigInt(page.before ?? RUN_MAX + 1)}
+    order by run desc limit ${page.limit}`
+  return rows.map(formatRun)
+}
+
+/**
+ * The first text after all texts that start with `prefix`, in byte order (collation "C"), so that a
+ * prefix search is a range of the index; `null` when there is none.
+ */
+export function prefixEnd(prefix: string): string | null {
+  const points = Array.from(prefix)
+  while (points.length > 0) {
+    const last = points.pop()?.codePointAt(0) ?? 0
+    if (last < 0x10_ffff) {
+      // Code points above the surrogates follow those below them directly.
+      const next = last === 0xd7ff ? 0xe000 : last + 1
+      return points.join('') + String.fromCodePoint(next)
+    }
+  }
+  return null
+}

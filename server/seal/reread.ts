@@ -1,0 +1,90 @@
+/** The server's own look at the bytes: nothing is sealed on a claim alone. */
+import { createHash } from 'node:crypto'
+import type { Part } from '../../schemas/artifact.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+
+export interface Claim {
+  /** Hexadecimal. */
+  sha256: string
+  sizeBytes: bigint
+  parts: readonly Part[]
+}
+
+/**
+ * Reads the bytes once, in order, and compares size, every part digest and the whole digest with
+ * the claim. Throws `size_mismatch`, `part_mismatch` or `digest_mismatch` with expected and found.
+ * `onProgress` hears how many bytes have been read.
+ */
+export async function checkBytes(
+  bytes: AsyncIterable<Uint8Array>,
+  claim: Claim,
+  onProgress: (bytes: bigint) => Promise<void>,
+): Promise<void> {
+  const whole = createHash('sha256')
+  // The only part of an artifact is the whole: the claim was checked for that.
+  const parts = claim.parts.length > 1 ? new PartChecker(claim.parts) : undefined
+  let sizeBytes = 0n
+  for await (const chunk of bytes) {
+    sizeBytes += BigInt(chunk.length)
+    if (sizeBytes > claim.sizeBytes)
+      throw wrongSize(claim.sizeBytes, `more than ${claim.sizeBytes}`)
+    whole.update(chunk)
+    parts?.update(chunk)
+    await onProgress(sizeBytes)
+  }
+  if (sizeBytes !== claim.sizeBytes) throw wrongSize(claim.sizeBytes, String(sizeBytes))
+  const found = whole.digest('hex')
+  if (found !== claim.sha256)
+    throw new ArtifactError(
+      'digest_mismatch',
+      'Cannot seal: the stored bytes have another SHA-256',
+      {
+        expected: claim.sha256,
+        found,
+      },
+    )
+}
+
+/** Cuts a stream into parts of known sizes and compares each digest when its last byte has passed. */
+class PartChecker {
+  readonly #parts: readonly Part[]
+  #index = 0
+  #seenBytes = 0
+  #hash = createHash('sha256')
+
+  constructor(parts: readonly Part[]) {
+    this.#parts = parts
+  }
+
+  update(chunk: Uint8Array): void {
+    let rest = chunk
+    while (rest.length > 0) {
+      const part = this.#parts[this.#index]
+      if (part === undefined) return
+      const taken = rest.subarray(0, part.sizeBytes - this.#seenBytes)
+      this.#hash.update(taken)
+      this.#seenBytes += taken.length
+      rest = rest.subarray(taken.length)
+      if (this.#seenBytes === part.sizeBytes) this.#finish(part)
+    }
+  }
+
+  #finish(part: Part): void {
+    const found = this.#hash.digest('hex')
+    if (found !== part.sha256)
+      throw new ArtifactError('part_mismatch', `Cannot seal: stored part ${part.number} differs`, {
+        expected: part.sha256,
+        found,
+      })
+    this.#index += 1
+    this.#seenBytes = 0
+    this.#hash = createHash('sha256')
+  }
+}
+
+function wrongSize(expected: bigint, found: string): ArtifactError {
+  return new ArtifactError('size_mismatch', 'Cannot seal: the stored bytes have another size', {
+    expected: `${expected} bytes`,
+    found: `${found} bytes`,
+  })
+}

@@ -1,0 +1,301 @@
+/**
+ * Step 4: the seal, the one place where an upload becomes an artifact.
+ *
+ *     take the lease -> complete the object -> re-read and hash -> one transaction: record, state, event
+ *
+ * The request only starts it and waits a little; the state in Postgres says how it went. A crash
+ * leaves the state `verifying` with a lease that runs out, and whoever takes the next lease (a
+ * repeated request, the sweep, another server) calls the same {@link runSeal}: completing an object
+ * again gives the same object, and the transaction succeeds once.
+ */
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import pLimit from 'p-limit'
+import type { Artifact } from '../../schemas/artifact.ts'
+import { countParts } from '../../schemas/part-plan.ts'
+import { ArtifactError, formatProblem, parseProblem } from '../../schemas/problems.ts'
+import type { SealUpload } from '../../schemas/upload.ts'
+import { alreadySealed, ended, type Intake, openSession } from '../intake/open.ts'
+import { findArtifact, insertArtifact } from '../records/artifacts.ts'
+import type { Sql, Transaction } from '../records/database.ts'
+import { appendUploadEvent } from '../records/events.ts'
+import {
+  endVerifying,
+  findBoundParts,
+  findUpload,
+  formatUpload,
+  keepVerifying,
+  releaseVerifying,
+  reopenUpload,
+  takeVerifying,
+  type UploadRecord,
+} from '../records/uploads.ts'
+import type { Blob } from '../stores/store.ts'
+import { checkClaim } from './claim.ts'
+import { type Claim, checkBytes } from './reread.ts'
+
+/** A verifier that says nothing for this long has lost its right. */
+const LEASE_SECONDS = 30
+/** How often progress is written while the bytes are read. */
+const PROGRESS_MS = 1000
+/** How often a server looks whether another one is done. */
+const POLL_MS = 200
+
+/** Why a seal stopped without an outcome, if it did. */
+type Setback = { error: unknown } | undefined
+
+export interface SealerOptions {
+  /** Objects that one process re-reads at the same time. */
+  concurrency: number
+  /** How long a seal request waits for the outcome before it answers "verifying", in ms. */
+  patienceMs: number
+  /** Called once for every upload that this process brought to an end. */
+  onOutcome: (outcome: 'sealed' | 'failed', upload: UploadRecord) => void
+  /** Called when a seal stopped for a passing reason and will be taken up again. */
+  onSetback: (upload: UploadRecord, error: unknown) => void
+}
+
+export interface Sealer extends AsyncDisposable {
+  /**
+   * Starts the seal of an upload or joins it, and returns the upload as it is after a short wait.
+   * Throws the problem of an upload that failed, and `upload_ended`, `upload_conflict`, or what
+   * {@link checkClaim} finds. Repeat it while the state is `verifying`.
+   */
+  requestSeal(upload: UploadRecord, request: SealUpload): Promise<UploadRecord>
+  /** Goes on with an upload whose verifier is gone. */
+  recover(upload: UploadRecord): Promise<void>
+}
+
+/** Makes the sealer of this process. Disposing it stops what runs and gives the leases back. */
+export function createSealer(intake: Intake, options: SealerOptions): Sealer {
+  const holder = randomUUID()
+  const limit = pLimit(options.concurrency)
+  const stop = new AbortController()
+  const running = new Map<string, Promise<Setback>>()
+
+  /** Runs a seal for which this process holds the lease; never rejects. */
+  const start = (upload: UploadRecord, claim: Claim): Promise<Setback> => {
+    const run = limit(() => runSeal(intake, upload, claim, holder, stop.signal))
+      .then((outcome): Setback => {
+        options.onOutcome(outcome, upload)
+        return undefined
+      })
+      .catch(async (error: unknown): Promise<Setback> => {
+        options.onSetback(upload, error)
+        // A part that never came can still be sent; anything else is for the next try.
+        const giveBack =
+          error instanceof ArtifactError && error.code === 'part_missing'
+            ? reopenUpload
+            : releaseVerifying
+        await giveBack(intake.sql, upload.id, holder).catch(() => undefined)
+        return { error }
+      })
+      .finally(() => running.delete(upload.id))
+    running.set(upload.id, run)
+    return run
+  }
+
+  const takeLease = (id: string, claim: { sizeBytes: bigint; sha256: string }) =>
+    takeVerifying(intake.sql, id, claim, { holder, ...leaseFrom(intake.clock()) })
+
+  return {
+    async requestSeal(upload, request) {
+      const claim: Claim = { ...request, sizeBytes: BigInt(request.sizeBytes) }
+      checkSealable(upload, claim)
+      if (upload.state === 'sealed') return upload
+      if (!running.has(upload.id)) {
+        checkClaim(upload, claim, await findBoundParts(intake.sql, upload.id))
+        const taken = await takeLease(upload.id, claim)
+        if (taken !== undefined) void start(taken, claim)
+      }
+      const run = running.get(upload.id)
+      const setback = run && (await patiently(run, options.patienceMs))
+      if (setback) throw setback.error
+      const after = await findOutcome(intake.sql, upload, run ? 0 : options.patienceMs)
+      checkSealable(after, claim)
+      return after
+    },
+
+    async recover(upload) {
+      if (upload.claim === undefined || running.has(upload.id)) return
+      const taken = await takeLease(upload.id, upload.claim)
+      if (taken === undefined) return
+      // More parts can be bound than the claim has: a stream of unknown size may have been cut.
+      const count = countParts(upload.claim.sizeBytes, upload.partSizeBytes)
+      const parts = (await findBoundParts(intake.sql, upload.id)).slice(0, count)
+      await start(taken, { ...upload.claim, parts })
+    },
+
+    async [Symbol.asyncDispose]() {
+      stop.abort(new ArtifactError('overloaded', 'Cannot go on: the server shuts down'))
+      await Promise.all(running.values())
+    },
+  }
+}
+
+/** Throws unless this claim can be, or has been, sealed from this upload. */
+function checkSealable(upload: UploadRecord, claim: Claim): void {
+  if (upload.state === 'failed' && upload.problem !== undefined) throw parseProblem(upload.problem)
+  if (upload.state === 'aborted' || upload.state === 'expired') throw ended(upload)
+  const known = upload.claim
+  if (upload.state === 'open' || known === undefined) return
+  if (known.sha256 !== claim.sha256 || known.sizeBytes !== claim.sizeBytes)
+    throw new ArtifactError(
+      'upload_conflict',
+      `Cannot seal upload ${upload.id}: another claim runs`,
+      {
+        expected: `sha256 ${known.sha256}, ${known.sizeBytes} bytes`,
+        found: `sha256 ${claim.sha256}, ${claim.sizeBytes} bytes`,
+      },
+    )
+}
+
+async function runSeal(
+  intake: Intake,
+  upload: UploadRecord,
+  claim: Claim,
+  holder: string,
+  signal: AbortSignal,
+): Promise<'sealed' | 'failed'> {
+  signal.throwIfAborted()
+  try {
+    const session = await openSession(intake, upload)
+    const blob = await intake.store.complete(session, claim.parts)
+    // From here on no grant can write the object: what is read now is what will be served.
+    checkBlobSize(blob, claim)
+    if (upload.policy === 'reread') await reread(intake, upload, claim, blob, holder, signal)
+    return await intake.sql.begin((tx) => publish(intake, tx, upload, claim, blob, holder))
+  } catch (error) {
+    if (!(error instanceof ArtifactError) || error.row.retryable || signal.aborted) throw error
+    if (error.code === 'part_missing' || error.code === 'storage_full') throw error
+    // The bytes are not what was claimed: that is final, and on record.
+    return intake.sql.begin((tx) => giveUp(intake, tx, upload, holder, error))
+  }
+}
+
+function checkBlobSize(blob: Blob, claim: Claim): void {
+  if (blob.sizeBytes === claim.sizeBytes) return
+  throw new ArtifactError('size_mismatch', 'Cannot seal: the stored object has another size', {
+    expected: `${claim.sizeBytes} bytes`,
+    found: `${blob.sizeBytes} bytes`,
+  })
+}
+
+async function reread(
+  intake: Intake,
+  upload: UploadRecord,
+  claim: Claim,
+  blob: Blob,
+  holder: string,
+  signal: AbortSignal,
+): Promise<void> {
+  let reportedAt = intake.clock().getTime()
+  const bytes = intake.store.read(upload.blobKey, blob.tag, { signal })
+  await checkBytes(bytes, claim, async (verifiedBytes) => {
+    const now = intake.clock()
+    if (now.getTime() - reportedAt < PROGRESS_MS) return
+    reportedAt = now.getTime()
+    const kept = await intake.sql.begin(async (tx) => {
+      const after = await keepVerifying(tx, upload.id, verifiedBytes, { holder, ...leaseFrom(now) })
+      if (after !== undefined) await appendUploadEvent(tx, formatUpload(after), now)
+      return after
+    })
+    if (kept === undefined) throw lostLease(upload)
+  })
+}
+
+/** The commit point: the record, the state and the news of it, or nothing. */
+async function publish(
+  intake: Intake,
+  tx: Transaction,
+  upload: UploadRecord,
+  claim: Claim,
+  blob: Blob,
+  holder: string,
+): Promise<'sealed' | 'failed'> {
+  const { task, run, name } = upload
+  const isFirst = await insertArtifact(tx, {
+    task,
+    run,
+    name,
+    sha256: claim.sha256,
+    sizeBytes: claim.sizeBytes,
+    partSizeBytes: upload.partSizeBytes,
+    parts: claim.parts,
+    contentType: upload.contentType,
+    labels: upload.labels,
+    policy: upload.policy,
+    store: intake.store.kind,
+    blobKey: upload.blobKey,
+    blobTag: blob.tag,
+    uploadId: upload.id,
+    openedAt: upload.openedAt,
+    tokenId: upload.tokenId,
+    tokenName: upload.tokenName,
+  })
+  const artifact = (await findArtifact(tx, task, run, name))?.artifact
+  if (artifact === undefined) throw new Error(`${task}/${run}/${name} is neither new nor known`)
+  if (!isFirst && !isSameContent(artifact, claim))
+    throw alreadySealed(artifact, claim.sha256, claim.sizeBytes.toString())
+  return finish(intake, tx, upload, holder, { artifact })
+}
+
+async function giveUp(
+  intake: Intake,
+  tx: Transaction,
+  upload: UploadRecord,
+  holder: string,
+  error: ArtifactError,
+): Promise<'sealed' | 'failed'> {
+  return finish(intake, tx, upload, holder, { error })
+}
+
+async function finish(
+  intake: Intake,
+  tx: Transaction,
+  upload: UploadRecord,
+  holder: string,
+  result: { artifact: Artifact } | { error: ArtifactError },
+): Promise<'sealed' | 'failed'> {
+  const now = intake.clock()
+  const problem = 'error' in result ? formatProblem(result.error) : undefined
+  const after = await endVerifying(tx, upload.id, holder, now, problem)
+  // Throwing rolls the record back too: it is the next holder's to insert.
+  if (after === undefined) throw lostLease(upload)
+  const artifact = 'artifact' in result ? result.artifact : undefined
+  await appendUploadEvent(tx, formatUpload(after, artifact), now)
+  return problem === undefined ? 'sealed' : 'failed'
+}
+
+function isSameContent(artifact: Artifact, claim: Claim): boolean {
+  return artifact.sha256 === claim.sha256 && artifact.sizeBytes === claim.sizeBytes.toString()
+}
+
+function lostLease(upload: UploadRecord): ArtifactError {
+  return new ArtifactError('overloaded', `Cannot go on sealing ${upload.id}: another server does`)
+}
+
+function leaseFrom(at: Date): { at: Date; until: Date } {
+  return { at, until: new Date(at.getTime() + LEASE_SECONDS * 1000) }
+}
+
+async function patiently(run: Promise<Setback>, patienceMs: number): Promise<Setback> {
+  const timer = new AbortController()
+  const pause = delay(patienceMs, undefined, { signal: timer.signal }).catch(() => undefined)
+  const setback = await Promise.race([run, pause])
+  timer.abort()
+  return setback
+}
+
+/** The upload as it is now, or, while another server verifies it, once it has ended or `patienceMs` are over. */
+async function findOutcome(
+  sql: Sql,
+  upload: UploadRecord,
+  patienceMs: number,
+): Promise<UploadRecord> {
+  const after = await findUpload(sql, upload.id)
+  if (after === undefined) throw ended(upload)
+  if (after.state !== 'verifying' || patienceMs <= 0) return after
+  await delay(POLL_MS)
+  return findOutcome(sql, upload, patienceMs - POLL_MS)
+}
