@@ -35,14 +35,14 @@ function parseLine(line: string, number: number): ChecksumLine {
   // The second space is a star when the line was written in binary mode.
   const match = /^(\\?)([0-9a-fA-F]{64}) [ *](.+)$/s.exec(line)
   if (match === null) throw unreadable(line, number)
-  const [, escape, sha256 = '', rest = ''] = match
-  const name = escape === '' ? rest : unescapeName(rest)
+  const [, mark, sha256 = '', rest = ''] = match
+  const name = mark === '' ? rest : unescapeName(rest)
   if (name === undefined) throw unreadable(line, number)
   return { sha256: sha256.toLowerCase(), name }
 }
 
 function unescapeName(text: string): string | undefined {
-  if (/\\(?![\\nr])/.test(text.replaceAll('\\\\', ''))) return undefined
+  if (/\\(?![nr])/.test(text.replaceAll('\\\\', ''))) return undefined
   return text.replace(/\\([\\nr])/g, (_, letter: string) =>
     letter === 'n' ? '\n' : letter === 'r' ? '\r' : '\\',
   )
