@@ -1,0 +1,65 @@
+/** The commands of the client, in the order in which the help names them. */
+import type { CommandEntry } from './command.ts'
+
+export const clientCommands: readonly CommandEntry[] = [
+  {
+    name: 'upload',
+    summary: 'Upload files, a folder or a stream, and seal them',
+    load: async () => (await import('./upload.ts')).upload,
+  },
+  {
+    name: 'get',
+    summary: 'Get an artifact or a whole run, verified or not at all',
+    load: async () => (await import('./get.ts')).get,
+  },
+  {
+    name: 'ls',
+    summary: 'List tasks, the runs of a task, or the artifacts of a run',
+    load: async () => (await import('./ls.ts')).ls,
+  },
+  {
+    name: 'info',
+    summary: 'Show the record of an artifact',
+    load: async () => (await import('./info.ts')).info,
+  },
+  {
+    name: 'watch',
+    summary: 'Watch uploads as they run',
+    load: async () => (await import('./watch.ts')).watch,
+  },
+  {
+    name: 'checksums',
+    summary: 'Write the SHA256SUMS of a run, from the record',
+    load: async () => (await import('./checksums.ts')).checksums,
+  },
+  {
+    name: 'verify',
+    summary: 'Check a local file against the record',
+    load: async () => (await import('./verify.ts')).verify,
+  },
+  {
+    name: 'abort',
+    summary: 'Abort an upload; its name stays free',
+    load: async () => (await import('./abort.ts')).abort,
+  },
+  {
+    name: 'token create',
+    summary: 'Make a token, and show its secret this once',
+    load: async () => (await import('./token-create.ts')).tokenCreate,
+  },
+  {
+    name: 'token ls',
+    summary: 'List tokens, without their secrets',
+    load: async () => (await import('./token-ls.ts')).tokenLs,
+  },
+  {
+    name: 'token revoke',
+    summary: 'Revoke a token, at once and for good',
+    load: async () => (await import('./token-revoke.ts')).tokenRevoke,
+  },
+  {
+    name: 'completion',
+    summary: 'Print a script that completes artifact in bash or zsh',
+    load: async () => (await import('./completion.ts')).completion,
+  },
+]

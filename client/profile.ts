@@ -1,0 +1,55 @@
+/**
+ * The local profile: where the server of this machine is, and a token for it.
+ *
+ *     profile = { "url": URL, "token": TOKEN }        in CONFIG-FOLDER/profile.json
+ *
+ * `artifact serve` writes it, so that `artifact upload` in the next terminal just works. It holds a
+ * secret: file mode 0600 in a folder of mode 0700.
+ */
+import { randomUUID } from 'node:crypto'
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { ArtifactError } from '../schemas/problems.ts'
+
+const Profile = z.object({
+  url: z.url({ protocol: /^https?$/ }),
+  token: z.string().min(1).max(4096),
+})
+export type Profile = z.infer<typeof Profile>
+
+/** Path of the profile in the configuration folder. */
+export function profilePath(configFolder: string): string {
+  return join(configFolder, 'profile.json')
+}
+
+/** The profile, or `undefined` when there is none; throws `configuration` when it cannot be read. */
+export async function readProfile(configFolder: string): Promise<Profile | undefined> {
+  const path = profilePath(configFolder)
+  try {
+    return Profile.parse(JSON.parse(await readFile(path, 'utf8')))
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined
+    // The parser would quote the token.
+    throw new ArtifactError('configuration', `Cannot read the profile ${path}: it is damaged`, {
+      expected: '{"url": …, "token": …}; remove it, or start artifact serve again',
+    })
+  }
+}
+
+/** Replaces the profile in one step; returns its path. Throws `local_io`. */
+export async function writeProfile(configFolder: string, profile: Profile): Promise<string> {
+  const path = profilePath(configFolder)
+  const draft = join(configFolder, `.profile.${randomUUID()}`)
+  try {
+    await mkdir(configFolder, { recursive: true, mode: 0o700 })
+    await using file = await open(draft, 'wx', 0o600)
+    await file.writeFile(`${JSON.stringify({ url: profile.url, token: profile.token }, null, 2)}\n`)
+    await file.sync()
+    await rename(draft, path)
+    return path
+  } catch (cause) {
+    await rm(draft, { force: true })
+    throw new ArtifactError('local_io', `Cannot write the profile ${path}`, { cause })
+  }
+}
