@@ -1,6 +1,11 @@
-import type { z } from 'zod'
-import type { Endpoint, Endpoints } from '../schemas/api.ts'
-import type { Connection } from './transfer/connection.ts'
+/**
+ * The endpoints of the server as one typed function, from the table that the server mounts.
+ */
+import { z } from 'zod'
+import { type Endpoint, type Endpoints, endpoints } from '../schemas/api.ts'
+import { ArtifactError, Problem, parseProblem } from '../schemas/problems.ts'
+import type { Connection, HttpReply } from './transfer/connection.ts'
+import { pause, retryDelayMs } from './transfer/retry.ts'
 
 type InputOf<E extends Endpoint> = (E extends { params: infer P extends z.ZodType }
   ? { params: z.input<P> }
@@ -8,7 +13,6 @@ type InputOf<E extends Endpoint> = (E extends { params: infer P extends z.ZodTyp
   (E extends { query: infer Q extends z.ZodType } ? { query?: z.input<Q> } : object) &
   (E extends { body: infer B extends z.ZodType } ? { body: z.input<B> } : object)
 
-/** Endpoints that answer in JSON. */
 export type EndpointName = keyof Endpoints
 
 /** What an endpoint takes: `params`, `query` and `body`, as far as it has them. */
@@ -25,6 +29,11 @@ export interface CallOptions {
   tries?: number | undefined
 }
 
+/** Largest answer that is read into memory: a page of 1,000 artifacts with all their labels fits. */
+const REPLY_BYTES_MAX = 64 * 1024 ** 2
+/** A transfer has already cost something; it is given up later than a single question. */
+export const PATIENT_TRIES = 10
+
 /**
  * Calls an endpoint by its name in the table. Retries what may succeed later (`retryable` problems,
  * trouble of the network), after a random delay or as `Retry-After` says.
@@ -33,17 +42,177 @@ export interface CallOptions {
  * `bad_reply` when the answer is not what the endpoint promises, `interrupted` when `signal` fired.
  */
 export async function call<N extends EndpointName>(
-  _connection: Connection,
+  connection: Connection,
   name: N,
-  _input: CallInput<N>,
-  _options: CallOptions = {},
+  input: CallInput<N>,
+  options: CallOptions = {},
 ): Promise<CallReply<N>> {
-  throw new Error(`unfinished ${name}`)
+  return retrying(connection, name, options, async () => {
+    const reply = await sendCall(connection, name, input, 'application/json', options.signal)
+    const { replies } = endpoints[name]
+    const text = await readText(reply)
+    if (!hasReply(replies, reply.status)) throw badReply(name, `status ${reply.status}`)
+    const parsed = z.safeParse(replies[reply.status], parseJson(name, text))
+    if (parsed.success) return parsed.data
+    const issue = parsed.error.issues[0]
+    throw badReply(name, `${issue?.path.join('.')}: ${issue?.message}`)
+  })
 }
 
 /** The checksums of a run, as they come: a file for `sha256sum -c`. Errors as for {@link call}. */
 export async function* readChecksums(
-  _connection: Connection,
-  _params: CallInput<'getChecksums'>['params'],
-  _options: CallOptions = {},
-): AsyncGenerator<Uint8Array> {}
+  connection: Connection,
+  params: CallInput<'getChecksums'>['params'],
+  options: CallOptions = {},
+): AsyncGenerator<Uint8Array> {
+  const reply = await retrying(connection, 'getChecksums', options, () =>
+    sendCall(connection, 'getChecksums', { params }, 'text/plain', options.signal),
+  )
+  yield* reply.body
+}
+
+/**
+ * Sends one call, once, and returns its answer when its status says success; else throws the
+ * problem in it. For answers that are not JSON.
+ */
+export async function sendCall<N extends EndpointName>(
+  connection: Connection,
+  name: N,
+  input: CallInput<N>,
+  accept: string,
+  signal: AbortSignal | undefined,
+  extraHeaders: Record<string, string> = {},
+): Promise<HttpReply> {
+  const endpoint: Endpoint = endpoints[name]
+  const body = 'body' in input ? JSON.stringify(input.body) : undefined
+  const reply = await connection.send({
+    method: endpoint.method,
+    url: formatPath(endpoint, input),
+    headers: {
+      accept,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...extraHeaders,
+    },
+    body,
+    authorize: true,
+    signal,
+  })
+  if (reply.status >= 200 && reply.status < 300) return reply
+  throw parseFailure(name, reply, await readText(reply))
+}
+
+/** Whether an error may be gone when the same is tried again. */
+export function isPassing(error: unknown): error is ArtifactError {
+  return (
+    error instanceof ArtifactError &&
+    error.row.retryable &&
+    error.code !== 'interrupted' &&
+    error.code !== 'locked'
+  )
+}
+
+/** Reads a whole answer as text. Throws `bad_reply` when it is too large. */
+export async function readText(reply: HttpReply, bytesMax = REPLY_BYTES_MAX): Promise<string> {
+  const chunks: Uint8Array[] = []
+  let sizeBytes = 0
+  for await (const chunk of reply.body) {
+    sizeBytes += chunk.length
+    if (sizeBytes > bytesMax)
+      throw new ArtifactError('bad_reply', 'Cannot read the answer: it is too large', {
+        expected: `at most ${bytesMax} bytes`,
+      })
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** The error in an answer: its problem document, or what its bare status means. */
+export function parseFailure(doing: string, reply: HttpReply, text: string): ArtifactError {
+  const retryAfterSeconds = parseRetryAfter(reply.headers['retry-after'])
+  const problem = Problem.safeParse(tryParseJson(text))
+  if (problem.success) return parseProblem(problem.data, { retryAfterSeconds })
+  const isWeather = [408, 429, 500, 502, 503, 504].includes(reply.status)
+  return new ArtifactError(
+    isWeather ? 'overloaded' : 'bad_reply',
+    `Cannot ${phrase(doing)}: status ${reply.status} without a problem document`,
+    { retryAfterSeconds, found: text.slice(0, 200) },
+  )
+}
+
+async function retrying<T>(
+  connection: Connection,
+  name: EndpointName,
+  { signal, tries = 5 }: CallOptions,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (tried >= tries || !isPassing(error)) throw error
+      // The one call that does something new every time: it is not repeated into the unknown.
+      if (name === 'createToken' && error.code === 'unreachable') throw error
+      await pause(retryDelayMs(connection.timing, tried, error), signal)
+    }
+  }
+}
+
+function hasReply<R extends object>(replies: R, status: PropertyKey): status is keyof R {
+  return Object.hasOwn(replies, status)
+}
+
+/** Every parameter is one segment of the path: its slashes are sent as `%2F`. */
+function formatPath(endpoint: Endpoint, input: object): string {
+  const params = 'params' in input ? checkParams(endpoint, input.params) : {}
+  const path = endpoint.path.replace(/:([a-z]+)/g, (_, key: string) =>
+    encodeURIComponent(String(params[key])),
+  )
+  const query = new URLSearchParams()
+  if ('query' in input && input.query)
+    for (const [key, value] of Object.entries(input.query))
+      if (value !== undefined) query.set(key, String(value))
+  return query.size === 0 ? path : `${path}?${query}`
+}
+
+/** Checked here already, so that no odd value makes another path of it. */
+function checkParams(endpoint: Endpoint, params: unknown): Record<string, unknown> {
+  const parsed = endpoint.params?.safeParse(params)
+  if (parsed?.success === true) return parsed.data
+  const issue = parsed?.error?.issues[0]
+  throw new ArtifactError('usage', `Cannot ask the server: ${issue?.path.join('.')} is not valid`, {
+    expected: issue?.message,
+  })
+}
+
+function parseJson(name: string, text: string): unknown {
+  const json = tryParseJson(text)
+  if (json === undefined) throw badReply(name, 'it is no JSON')
+  return json
+}
+
+function tryParseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Seconds, or a date (RFC 9110, section 10.2.3). */
+function parseRetryAfter(value: string | undefined): number | undefined {
+  if (value === undefined) return undefined
+  if (/^[0-9]{1,6}$/.test(value)) return Number(value)
+  const seconds = (Date.parse(value) - Date.now()) / 1000
+  return Number.isFinite(seconds) ? Math.max(0, seconds) : undefined
+}
+
+/** `openUpload` as words: `open upload`. */
+function phrase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
+}
+
+function badReply(name: string, found: string): ArtifactError {
+  return new ArtifactError('bad_reply', `Cannot ${phrase(name)}: the answer is not as promised`, {
+    found,
+  })
+}

@@ -1,3 +1,10 @@
+/**
+ * One server, as a client talks to it: sockets, patience, and the token that goes nowhere else.
+ */
+import { Readable } from 'node:stream'
+import { Agent, type Dispatcher, EnvHttpProxyAgent, request as sendRequest } from 'undici'
+import { ArtifactError } from '../../schemas/problems.ts'
+
 export interface ConnectOptions {
   /** Address of the server, `http:` or `https:`, with or without a path; no user and password in it. */
   url: string
@@ -37,14 +44,200 @@ export interface Timing {
   noProgressMs: number
 }
 
+const DEFAULT_TIMING: Timing = {
+  connectMs: 10_000,
+  replyMs: 120_000,
+  stallMs: 30_000,
+  retryFirstMs: 500,
+  retryMaxMs: 30_000,
+  noProgressMs: 15 * 60_000,
+}
+
+export interface HttpRequest {
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  /** Absolute, or relative to the server's own address. */
+  url: string
+  headers?: Record<string, string> | undefined
+  /** An iterable is sent as it is read; its `content-length` must be among the headers. */
+  body?: string | Iterable<Uint8Array> | AsyncIterable<Uint8Array> | undefined
+  /** Sends the bearer token; only to the server's own origin. */
+  authorize: boolean
+  /** Ends the request; an `ArtifactError` given as its reason is what is thrown. */
+  signal?: AbortSignal | undefined
+}
+
+export interface HttpReply {
+  status: number
+  /** By lower-case name; of a repeated header the last value. */
+  headers: Record<string, string>
+  /** Read it to its end or call {@link HttpReply.drop}; throws as {@link Connection.send} does. */
+  body: AsyncIterable<Uint8Array>
+  /** Gives up what is left of the body. */
+  drop(): void
+}
+
 /** A server, as a client talks to it. Dispose of it to close its sockets. */
 export interface Connection extends AsyncDisposable {
   /** Address of the server, without a slash at the end. */
   readonly url: string
   readonly timing: Timing
+  /**
+   * Sends one request, once; redirects are not followed. Throws `unreachable` for any trouble of
+   * the network, `interrupted` when a signal fired.
+   */
+  send(request: HttpRequest): Promise<HttpReply>
 }
 
 /** Makes a connection; nothing is sent yet. Throws `configuration` when the address is not usable. */
 export function connect(options: ConnectOptions): Connection {
-  throw new Error(`unfinished ${options.url}`)
+  const server = parseServerUrl(options.url)
+  const timing = { ...DEFAULT_TIMING, ...options.timing }
+  const dispatcher = createDispatcher(timing, options.proxy)
+  const base = `${server.origin}${server.pathname.replace(/\/+$/, '')}`
+  return {
+    url: base,
+    timing,
+    async send(request) {
+      const url = new URL(request.url.startsWith('/') ? base + request.url : request.url)
+      const headers: Record<string, string> = { 'accept-encoding': 'identity', ...request.headers }
+      if (options.userAgent !== undefined) headers['user-agent'] = options.userAgent
+      if (request.authorize && url.origin === server.origin && options.token !== undefined)
+        headers.authorization = `Bearer ${options.token}`
+      const signals = [options.signal, request.signal].filter((signal) => signal !== undefined)
+      return dispatch(dispatcher, url, { ...request, headers }, AbortSignal.any(signals))
+    },
+    async [Symbol.asyncDispose]() {
+      await dispatcher.destroy()
+    },
+  }
+}
+
+function parseServerUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  // The text is not repeated in the message: a password may be in it.
+  if (url === undefined || !['http:', 'https:'].includes(url.protocol))
+    throw unusable('it is no http: or https: address')
+  if (url.username !== '' || url.password !== '')
+    throw unusable('it holds a user or a password; give a token instead')
+  if (url.search !== '' || url.hash !== '') throw unusable('it holds a query or a fragment')
+  return url
+}
+
+function unusable(reason: string): ArtifactError {
+  return new ArtifactError('configuration', `Cannot use the address of the server: ${reason}`, {
+    expected: 'an address such as https://artifacts.example',
+  })
+}
+
+function createDispatcher(timing: Timing, proxy: ProxyOptions | undefined): Dispatcher {
+  const options = {
+    // With HTTP/2 all requests would share one socket, and its window.
+    allowH2: false,
+    pipelining: 1,
+    // Above what any transfer here opens at once; that is bounded where the transfer is.
+    connections: 128,
+    connect: { timeout: timing.connectMs },
+    headersTimeout: timing.replyMs,
+    bodyTimeout: timing.stallMs,
+  }
+  if (proxy === undefined) return new Agent(options)
+  // An empty text stands for "none", where an absent one would mean the environment.
+  return new EnvHttpProxyAgent({
+    ...options,
+    httpProxy: proxy.http ?? '',
+    httpsProxy: proxy.https ?? '',
+    noProxy: proxy.none ?? '',
+  })
+}
+
+async function dispatch(
+  dispatcher: Dispatcher,
+  url: URL,
+  request: HttpRequest,
+  signal: AbortSignal,
+): Promise<HttpReply> {
+  const { method, headers, body } = request
+  try {
+    signal.throwIfAborted()
+    const reply = await sendRequest(url, {
+      dispatcher,
+      method,
+      signal,
+      headers: headers ?? {},
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : toReadable(body) }),
+    })
+    return {
+      status: reply.statusCode,
+      headers: flattenHeaders(reply.headers),
+      body: guardBody(reply.body, url, signal),
+      drop: () => void reply.body.on('error', () => undefined).destroy(),
+    }
+  } catch (error) {
+    throw transportError(url, error, signal)
+  }
+}
+
+function toReadable(body: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Readable {
+  return Readable.from(body, { objectMode: false })
+}
+
+async function* guardBody(
+  body: AsyncIterable<Uint8Array>,
+  url: URL,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body
+  } catch (error) {
+    throw transportError(url, error, signal)
+  }
+}
+
+function flattenHeaders(headers: Record<string, string | string[] | undefined>) {
+  const flat: Record<string, string> = {}
+  for (const [name, value] of Object.entries(headers)) {
+    const last = Array.isArray(value) ? value.at(-1) : value
+    if (last !== undefined) flat[name] = last
+  }
+  return flat
+}
+
+/** What the network did, without path and query: a signature may be in them. */
+function transportError(url: URL, error: unknown, signal: AbortSignal): ArtifactError {
+  const { reason }: { reason: unknown } = signal
+  if (signal.aborted && reason instanceof ArtifactError) return reason
+  if (signal.aborted) return interrupted(reason)
+  if (error instanceof ArtifactError) return error
+  return new ArtifactError('unreachable', `Cannot reach ${url.origin}: ${describe(error)}`, {
+    cause: error,
+  })
+}
+
+/** The error for a signal that fired. */
+export function interrupted(cause: unknown): ArtifactError {
+  if (cause instanceof ArtifactError) return cause
+  return new ArtifactError('interrupted', 'Cannot go on: interrupted', { cause })
+}
+
+const STATES: Record<string, string> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOTFOUND: 'there is no host of that name',
+  EAI_AGAIN: 'the name of the host cannot be looked up now',
+  ECONNRESET: 'the connection was cut',
+  EPIPE: 'the connection was cut',
+  ETIMEDOUT: 'no answer in time',
+  EHOSTUNREACH: 'there is no way to that host',
+  ENETUNREACH: 'there is no way to that network',
+  UND_ERR_SOCKET: 'the connection was cut',
+  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
+  UND_ERR_HEADERS_TIMEOUT: 'no answer in time',
+  UND_ERR_BODY_TIMEOUT: 'the answer stopped coming',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the answer was cut short',
+}
+
+function describe(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0) return describe(error.errors[0])
+  if (!(error instanceof Error)) return String(error)
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  return STATES[code] ?? `${error.message}${code === '' ? '' : ` (${code})`}`
 }

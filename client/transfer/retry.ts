@@ -1,0 +1,28 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ArtifactError } from '../../schemas/problems.ts'
+import { interrupted, type Timing } from './connection.ts'
+
+/**
+ * How long to wait before retry number `retry` (from 1), in milliseconds: a random time below a
+ * bound that doubles ("full jitter", AWS Architecture Blog, "Exponential Backoff And Jitter"), or
+ * what the server asked for, when that is longer, up to the largest bound.
+ */
+export function retryDelayMs(
+  timing: Pick<Timing, 'retryFirstMs' | 'retryMaxMs'>,
+  retry: number,
+  error?: Pick<ArtifactError, 'retryAfterSeconds'>,
+  random: () => number = Math.random,
+): number {
+  const bound = Math.min(timing.retryMaxMs, timing.retryFirstMs * 2 ** (retry - 1))
+  const asked = (error?.retryAfterSeconds ?? 0) * 1000
+  return Math.max(random() * bound, Math.min(asked, timing.retryMaxMs))
+}
+
+/** Waits; throws `interrupted` when a signal fires meanwhile. */
+export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, signal === undefined ? {} : { signal })
+  } catch (error) {
+    throw interrupted(signal?.aborted === true ? signal.reason : error)
+  }
+}
