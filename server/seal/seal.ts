@@ -109,9 +109,10 @@ export function createSealer(intake: Intake, options: SealerOptions): Sealer {
         if (taken !== undefined) void start(taken, claim)
       }
       const run = running.get(upload.id)
-      const setback = run && (await patiently(run, options.patienceMs))
-      if (setback) throw setback.error
-      const after = await findOutcome(intake.sql, upload, run ? 0 : options.patienceMs)
+      const setback = run === undefined ? undefined : await patiently(run, options.patienceMs)
+      if (setback !== undefined) throw setback.error
+      const patienceMs = run === undefined ? options.patienceMs : 0
+      const after = await findOutcome(intake.sql, upload, patienceMs)
       checkSealable(after, claim)
       return after
     },

@@ -1,0 +1,112 @@
+/** The HTTP application: who asks, limits, doors, and one place where an error becomes an answer. */
+import { randomUUID } from 'node:crypto'
+import { Hono } from 'hono'
+import { ArtifactError, formatProblem } from '../schemas/problems.ts'
+import { NOBODY } from './access/scopes.ts'
+import { authenticate } from './access/tokens.ts'
+import type { Delivery } from './delivery/artifacts.ts'
+import type { EventFeed } from './delivery/event-feed.ts'
+import { mountBlobs } from './http/blobs.ts'
+import { mountEvents } from './http/events.ts'
+import { type Health, mountHealth } from './http/health.ts'
+import type { App, Environment } from './http/mount.ts'
+import { mountTasks } from './http/tasks.ts'
+import { mountTokens } from './http/tokens.ts'
+import { mountUploads } from './http/uploads.ts'
+import type { Intake } from './intake/open.ts'
+import type { Logger } from './logger.ts'
+import { toDatabaseProblem } from './records/database.ts'
+import type { Sealer } from './seal/seal.ts'
+import type { FilesystemStore } from './stores/filesystem.ts'
+
+export interface AppParts {
+  intake: Intake
+  sealer: Sealer
+  delivery: Delivery
+  feed: EventFeed
+  health: Health
+  log: Logger
+  /** The store, when this server is its HTTP door. */
+  door: FilesystemStore | undefined
+  /** Ends event streams when the server shuts down. */
+  stop: AbortSignal
+}
+
+export function createApp(parts: AppParts): App {
+  const app: App = new Hono<Environment>({ strict: true })
+  const { intake, log, health } = parts
+  watchRequests(app, parts)
+  app.onError((error, c) => {
+    const problem = toProblem(error)
+    const document = formatProblem(problem, c.get('requestId'))
+    if (document.status >= 500)
+      log.error(
+        { err: error, requestId: c.get('requestId'), code: document.code },
+        'request failed',
+      )
+    const headers = new Headers({ 'content-type': 'application/problem+json' })
+    if (document.status === 401) headers.set('www-authenticate', 'Bearer')
+    if (document.status === 503 || document.status === 429)
+      headers.set('retry-after', String(problem.retryAfterSeconds ?? 1))
+    return new Response(JSON.stringify(document), { status: document.status, headers })
+  })
+  app.notFound(() => {
+    throw new ArtifactError('not_found', 'Cannot find the address: there is nothing here')
+  })
+  mountHealth(app, health)
+  if (parts.door !== undefined) mountBlobs(app, parts.door)
+  mountUploads(app, intake, parts.sealer)
+  mountTasks(app, parts.delivery)
+  mountTokens(app, intake.sql, intake.clock)
+  mountEvents(app, parts.feed, parts.stop)
+  return app
+}
+
+/** Names every request, finds out who sends it, and notes how it went. */
+function watchRequests(app: App, { intake, log, health }: AppParts): void {
+  app.use('*', async (c, next) => {
+    const began = performance.now()
+    const requestId = readRequestId(c.req.header('x-request-id'))
+    c.set('requestId', requestId)
+    c.set('endpoint', 'none')
+    c.set('principal', NOBODY)
+    await next()
+    c.res.headers.set('x-request-id', requestId)
+    c.res.headers.set('x-content-type-options', 'nosniff')
+    const endpoint = c.get('endpoint')
+    const seconds = (performance.now() - began) / 1000
+    health.metrics.observeRequest(endpoint, c.req.method, c.res.status, seconds)
+    log.debug(
+      {
+        requestId,
+        endpoint,
+        method: c.req.method,
+        path: c.req.path,
+        status: c.res.status,
+        ms: Math.round(seconds * 1000),
+        token: c.get('principal').token?.id,
+      },
+      'request',
+    )
+  })
+  app.use('*', async (c, next) => {
+    // A grant is its own permission; its requests are many and need no look-up.
+    if (!c.req.path.startsWith('/v1/blobs/'))
+      c.set(
+        'principal',
+        await authenticate(intake.sql, c.req.header('authorization'), intake.clock),
+      )
+    await next()
+  })
+}
+
+/** The caller's own id for a request when it is harmless, else a new one. */
+function readRequestId(given: string | undefined): string {
+  return given !== undefined && /^[A-Za-z0-9._-]{1,64}$/.test(given) ? given : randomUUID()
+}
+
+function toProblem(error: unknown): ArtifactError {
+  const known = toDatabaseProblem(error)
+  if (known instanceof ArtifactError) return known
+  return new ArtifactError('internal', 'Cannot answer: the server failed', { cause: error })
+}

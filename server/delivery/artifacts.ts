@@ -1,0 +1,127 @@
+/** Step 6 begins here: records, part digests, grants for the bytes, checksums of a run. */
+
+import { formatChecksumLine } from '../../client/verify/checksums-file.ts'
+import type { Artifact, ArtifactParts } from '../../schemas/artifact.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import type { RunSelector } from '../../schemas/reference.ts'
+import type { Grant } from '../../schemas/upload.ts'
+import { isAllowed, isAllowedSomewhere, type Principal, type Verb } from '../access/scopes.ts'
+import {
+  findArtifact,
+  findLatestRun,
+  findParts,
+  listArtifacts,
+  type StoredArtifact,
+} from '../records/artifacts.ts'
+import type { Sql } from '../records/database.ts'
+import type { Store } from '../stores/store.ts'
+
+export interface Delivery {
+  sql: Sql
+  store: Store
+  settings: {
+    /** Names under `public/` are readable without a token. */
+    publicRead: boolean
+    grantTtlSeconds: number
+  }
+}
+
+export interface Address {
+  task: string
+  run: RunSelector
+  name: string
+}
+
+/**
+ * The record, if any of the verbs is the principal's on this name. Throws `not_found` both when it is not there and when it
+ * is not theirs to see, so that the answer tells nothing.
+ */
+export async function getArtifact(
+  delivery: Delivery,
+  principal: Principal,
+  verbs: readonly Verb[],
+  { task, run, name }: Address,
+): Promise<StoredArtifact> {
+  const stored = isReadable(delivery, principal, verbs, task, name)
+    ? await findArtifact(delivery.sql, task, run, name)
+    : undefined
+  if (stored !== undefined) return stored
+  throw new ArtifactError(
+    'not_found',
+    `Cannot find ${task}/${run}/${name}: there is no such artifact`,
+  )
+}
+
+export async function getArtifactParts(
+  delivery: Delivery,
+  artifact: Artifact,
+): Promise<ArtifactParts> {
+  const parts = await findParts(delivery.sql, artifact)
+  if (parts === undefined) throw new Error(`${artifact.reference} lost its record`)
+  return { reference: artifact.reference, partSizeBytes: artifact.partSizeBytes, parts }
+}
+
+/** A grant for the bytes; `bound` signs If-Match into it, which a plain redirect cannot carry. */
+export async function grantContent(
+  delivery: Delivery,
+  stored: StoredArtifact,
+  bound: boolean,
+): Promise<Grant> {
+  const { artifact, blobKey, blobTag } = stored
+  return delivery.store.grantRead(blobKey, blobTag, {
+    fileName: artifact.name.split('/').at(-1) ?? artifact.name,
+    contentType: artifact.contentType,
+    ttlSeconds: delivery.settings.grantTtlSeconds,
+    bound,
+  })
+}
+
+/** The number of a run; `latest` is the highest one with anything sealed. Throws `not_found`. */
+export async function resolveRun(
+  delivery: Delivery,
+  principal: Principal,
+  task: string,
+  run: RunSelector,
+): Promise<number> {
+  const isVisible = isAllowedSomewhere(principal, 'list', task)
+  const found = isVisible && run === 'latest' ? await findLatestRun(delivery.sql, task) : run
+  if (isVisible && typeof found === 'number') return found
+  throw new ArtifactError('not_found', `Cannot find ${task}/${run}: there is no such run`)
+}
+
+const PAGE = 1000
+
+/** SHA256SUMS of a run, line by line; holds one page in memory. Only what the principal may list. */
+export async function* formatChecksums(
+  delivery: Delivery,
+  principal: Principal,
+  task: string,
+  run: number,
+): AsyncIterable<string> {
+  let after = ''
+  for (;;) {
+    const artifacts = await listArtifacts(delivery.sql, task, run, {
+      prefix: '',
+      after,
+      limit: PAGE,
+    })
+    const lines = artifacts
+      .filter((artifact) => isAllowed(principal, 'list', task, artifact.name))
+      .map(formatChecksumLine)
+    if (lines.length > 0) yield lines.join('')
+    const last = artifacts.at(-1)
+    if (last === undefined || artifacts.length < PAGE) return
+    after = last.name
+  }
+}
+
+function isReadable(
+  delivery: Delivery,
+  principal: Principal,
+  verbs: readonly Verb[],
+  task: string,
+  name: string,
+): boolean {
+  if (delivery.settings.publicRead && name.startsWith('public/')) return true
+  return verbs.some((verb) => isAllowed(principal, verb, task, name))
+}

@@ -1,0 +1,155 @@
+/**
+ * Live events for any number of watchers: backfill, cutover, live.
+ *
+ * One LISTEN connection per server wakes one read of the outbox for all watchers. A watcher starts
+ * with the present state of every active upload, or with what it missed since the event it saw last,
+ * and then gets what comes: no gap, no double. One that reads too slowly is dropped, not buffered
+ * for ever; it comes back with the id of its last event.
+ */
+import { EventEmitter, once } from 'node:events'
+import type { Event } from '../../schemas/event.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import type { Sql } from '../records/database.ts'
+import { findEventRange, listenForEvents, readEvents } from '../records/events.ts'
+import { formatUpload, listUploads } from '../records/uploads.ts'
+
+/** Events read at once. */
+const BATCH = 500
+/** Events that may wait for one watcher. */
+const QUEUE_MAX = 2000
+/** Active uploads in the first picture. */
+const SNAPSHOT_MAX = 1000
+
+export interface EventFeed extends AsyncDisposable {
+  /**
+   * Events that `isWanted`, until `signal` fires or the watcher is too slow (it then ends). Throws
+   * `overloaded` when too many watch.
+   */
+  watch(
+    after: bigint | undefined,
+    isWanted: (event: Event) => boolean,
+    signal: AbortSignal,
+  ): AsyncIterable<Event>
+}
+
+interface Watcher {
+  queue: Event[]
+  isDropped: boolean
+  bell: EventEmitter
+}
+
+/** Opens the feed of this process. */
+export async function openEventFeed(
+  sql: Sql,
+  options: { watchersMax: number; onFault: (error: unknown) => void },
+): Promise<EventFeed> {
+  const watchers = new Set<Watcher>()
+  let seen = (await findEventRange(sql)).last
+  let pump = Promise.resolve()
+  let isWoken = false
+
+  const readNews = async (): Promise<void> => {
+    isWoken = false
+    for (;;) {
+      const events = await readEvents(sql, seen, BATCH)
+      for (const watcher of watchers) offer(watcher, events)
+      seen = BigInt(events.at(-1)?.id ?? seen)
+      if (events.length < BATCH) return
+    }
+  }
+  const wake = (): void => {
+    // One read that has not begun yet will see this news too.
+    if (isWoken) return
+    isWoken = true
+    pump = pump.then(readNews).catch(options.onFault)
+  }
+  const subscription = await listenForEvents(sql, wake)
+
+  return {
+    async *watch(after, isWanted, signal) {
+      if (watchers.size >= options.watchersMax)
+        throw new ArtifactError('overloaded', 'Cannot watch: too many watch already', {
+          expected: `at most ${options.watchersMax}`,
+          retryAfterSeconds: 10,
+        })
+      const watcher: Watcher = { queue: [], isDropped: false, bell: new EventEmitter() }
+      // From here on live events queue up; those that the backfill has already are left out below.
+      watchers.add(watcher)
+      try {
+        let last = -1n
+        for await (const event of backfill(sql, after)) {
+          last = BigInt(event.id)
+          if (isWanted(event)) yield event
+        }
+        for await (const event of live(watcher, signal)) {
+          if (BigInt(event.id) > last && isWanted(event)) yield event
+        }
+      } finally {
+        watchers.delete(watcher)
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      for (const watcher of watchers) drop(watcher)
+      await subscription.unlisten()
+      await pump
+    },
+  }
+}
+
+function offer(watcher: Watcher, events: readonly Event[]): void {
+  if (events.length === 0) return
+  watcher.queue.push(...events)
+  if (watcher.queue.length > QUEUE_MAX) drop(watcher)
+  watcher.bell.emit('news')
+}
+
+function drop(watcher: Watcher): void {
+  watcher.queue = []
+  watcher.isDropped = true
+  watcher.bell.emit('news')
+}
+
+async function* live(watcher: Watcher, signal: AbortSignal): AsyncIterable<Event> {
+  while (!watcher.isDropped && !signal.aborted) {
+    const events = watcher.queue
+    watcher.queue = []
+    yield* events
+    if (watcher.queue.length === 0 && !watcher.isDropped)
+      await once(watcher.bell, 'news', { signal }).catch(() => undefined)
+  }
+}
+
+/** What was missed since `after`, or the present state when that is unknown or no longer kept. */
+async function* backfill(sql: Sql, after: bigint | undefined): AsyncIterable<Event> {
+  const { first } = await findEventRange(sql)
+  if (after === undefined || after + 1n < first) {
+    yield* await readPresent(sql)
+    return
+  }
+  let last = after
+  for (;;) {
+    const events = await readEvents(sql, last, BATCH)
+    yield* events
+    last = BigInt(events.at(-1)?.id ?? last)
+    if (events.length < BATCH) return
+  }
+}
+
+/** Every active upload as one consistent picture, under the id of the last event that is in it. */
+async function readPresent(sql: Sql): Promise<Event[]> {
+  return sql.begin('isolation level repeatable read read only', async (tx) => {
+    const { last } = await findEventRange(tx)
+    const uploads = await listUploads(tx, {
+      state: 'active',
+      task: undefined,
+      after: undefined,
+      limit: SNAPSHOT_MAX,
+    })
+    return uploads.map((upload) => ({
+      id: last.toString(),
+      kind: 'upload' as const,
+      at: upload.movedAt.toISOString(),
+      upload: formatUpload(upload),
+    }))
+  })
+}

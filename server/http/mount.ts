@@ -1,0 +1,172 @@
+/**
+ * The frame of every door: parse what came in by the endpoint's own schemas, find out who asks, call
+ * the handler, answer in JSON. A handler sees total types and never a raw request.
+ */
+import type { HttpBindings } from '@hono/node-server'
+import type { Context, Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import type { z } from 'zod'
+import type { Endpoint } from '../../schemas/api.ts'
+import { ArtifactError, type FieldFault } from '../../schemas/problems.ts'
+import type { Principal } from '../access/scopes.ts'
+import { unauthenticated } from '../access/tokens.ts'
+
+/** What the frame keeps per request. */
+export interface Variables {
+  requestId: string
+  /** Name of the endpoint in `schemas/api.ts`, for logs and metrics. */
+  endpoint: string
+  principal: Principal
+}
+
+export interface Environment {
+  Bindings: HttpBindings
+  Variables: Variables
+}
+
+export type App = Hono<Environment>
+
+type Parsed<S> = S extends z.ZodType ? z.output<S> : undefined
+
+/** A request that has passed its schemas. */
+export interface EndpointRequest<E extends Endpoint> {
+  params: Parsed<E['params']>
+  query: Parsed<E['query']>
+  body: Parsed<E['body']>
+  principal: Principal
+  /** Fires when the client goes away. */
+  signal: AbortSignal
+  headers: Headers
+}
+
+type JsonReply<E extends Endpoint> = {
+  [Status in keyof E['replies']]: {
+    status: Status
+    body: z.input<Extract<E['replies'][Status], z.ZodType>>
+    headers: Record<string, string>
+  }
+}[keyof E['replies']]
+
+/** What is not JSON: a redirect, a text, a stream. */
+export interface RawReply {
+  raw: Response
+}
+
+export type Handler<E extends Endpoint> = (
+  request: EndpointRequest<E>,
+) => Promise<JsonReply<E> | RawReply>
+
+/** A reply in JSON; keeps the status as a literal, which the endpoint's table is checked against. */
+export function reply<S extends number, B>(
+  status: S,
+  body: B,
+  headers: Record<string, string> = {},
+): { status: S; body: B; headers: Record<string, string> } {
+  return { status, body, headers }
+}
+
+/** 10,000 parts of about 120 bytes each, and room to spare. */
+const BODY_BYTES_MAX = 4 * 1024 ** 2
+
+/** Mounts one endpoint of the table. `access` other than `anyone` needs a token, checked here; scopes are the handler's. */
+export function mount<E extends Endpoint>(
+  app: App,
+  name: string,
+  endpoint: E,
+  handler: Handler<E>,
+  options: { anonymous?: boolean } = {},
+): void {
+  // A name may come with its slashes as they are, where no other segment follows it.
+  const path = endpoint.path.replace(/:name$/, ':name{.+}')
+  app.on(endpoint.method, path, limitBody(endpoint), async (c) => {
+    c.set('endpoint', name)
+    const principal = c.get('principal')
+    const isOpen = endpoint.access === 'anyone' || options.anonymous === true
+    if (!isOpen && principal.token === undefined) throw unauthenticated()
+    const answer = await handler(await readRequest(c, endpoint, principal))
+    if ('raw' in answer) return answer.raw
+    return Response.json(answer.body, { status: Number(answer.status), headers: answer.headers })
+  })
+}
+
+function limitBody(endpoint: Endpoint) {
+  const maxSize = endpoint.body === undefined ? 0 : BODY_BYTES_MAX
+  return bodyLimit({
+    maxSize,
+    onError: () => {
+      throw new ArtifactError('body_too_large', 'Cannot read the request: its body is too large', {
+        expected: `at most ${maxSize} bytes`,
+      })
+    },
+  })
+}
+
+async function readRequest<E extends Endpoint>(
+  c: Context<Environment>,
+  endpoint: E,
+  principal: Principal,
+): Promise<EndpointRequest<E>> {
+  const { params, query, body }: Pick<E, 'params' | 'query' | 'body'> = endpoint
+  return {
+    params: parse<E['params']>(params, c.req.param()),
+    query: parse<E['query']>(query, readQuery(new URL(c.req.url).searchParams)),
+    body: parse<E['body']>(body, body === undefined ? undefined : await readJson(c)),
+    principal,
+    signal: c.req.raw.signal,
+    headers: c.req.raw.headers,
+  }
+}
+
+function readQuery(search: URLSearchParams): Record<string, string> {
+  for (const key of search.keys())
+    if (search.getAll(key).length > 1)
+      throw invalid([{ field: key, expected: 'once', found: 'several times' }])
+  return Object.fromEntries(search)
+}
+
+async function readJson(c: Context): Promise<unknown> {
+  const type = c.req.header('content-type') ?? ''
+  if (!/^application\/([a-z0-9.+-]+\+)?json\b/i.test(type))
+    throw invalid([
+      { field: 'content-type', expected: 'application/json', found: type.slice(0, 100) },
+    ])
+  const text = await c.req.text()
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw invalid([{ field: 'body', expected: 'JSON', found: text.slice(0, 60) }])
+  }
+}
+
+function parse<S>(schema: S | undefined, value: unknown): Parsed<S>
+function parse(schema: z.ZodType | undefined, value: unknown): unknown {
+  if (schema === undefined) return undefined
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  throw invalid(
+    result.error.issues.slice(0, 20).map((issue) => ({
+      field: issue.path.join('.') || ('keys' in issue ? String(issue.keys) : 'body'),
+      expected: issue.message,
+      ...describeFound(value, issue.path),
+    })),
+  )
+}
+
+/** What was there instead, shortened. */
+function describeFound(value: unknown, path: PropertyKey[]): { found?: string } {
+  let found: unknown = value
+  for (const key of path)
+    found = typeof found === 'object' && found !== null ? Reflect.get(found, key) : undefined
+  if (found === undefined || path.length === 0) return {}
+  return { found: (JSON.stringify(found) ?? '').slice(0, 120) }
+}
+
+/** The error for a request that a schema refused. */
+export function invalid(errors: FieldFault[]): ArtifactError {
+  const [first] = errors
+  return new ArtifactError(
+    'invalid_request',
+    `Cannot accept the request: ${first?.field ?? 'it'}: ${first?.expected ?? 'not valid'}`,
+    { errors, expected: first?.expected, found: first?.found },
+  )
+}
