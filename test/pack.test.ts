@@ -1,0 +1,130 @@
+/** The package as a user gets it: built, packed, installed into an empty folder, and used. */
+import { execFile } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { makePlace, type Place, runProgram, startOwnServer } from './support/own-server.ts'
+
+const execute = promisify(execFile)
+const root = join(import.meta.dirname, '..')
+const manifest = z
+  .object({
+    name: z.string(),
+    version: z.string(),
+    allowScripts: z.record(z.string(), z.boolean()),
+  })
+  .parse(JSON.parse(await readFile(join(root, 'package.json'), 'utf8')))
+
+let folder: string
+let packed: string[]
+let installed: string
+let place: Place
+
+/** Runs a tool; npm gets neither the settings nor the folder of the npm that runs these tests. */
+async function tool(cwd: string, program: string, ...args: string[]): Promise<string> {
+  const kept = Object.entries(process.env).filter(
+    ([name]) => !/^npm_(?!config_registry$)/.test(name),
+  )
+  const { stdout } = await execute(program, args, { cwd, env: Object.fromEntries(kept) })
+  return stdout
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pack-test-'))
+  await tool(root, process.execPath, join(root, 'test', 'build.ts'))
+  const report = await tool(root, 'npm', 'pack', './dist', '--json', '--pack-destination', folder)
+  const [pack] = z
+    .array(z.object({ filename: z.string(), files: z.array(z.object({ path: z.string() })) }))
+    .parse(JSON.parse(report))
+  packed = pack?.files.map(({ path }) => path) ?? []
+  const prefix = join(folder, 'prefix')
+  await mkdir(prefix)
+  const { allowScripts } = manifest
+  await writeFile(join(prefix, 'package.json'), JSON.stringify({ private: true, allowScripts }))
+  await tool(
+    prefix,
+    'npm',
+    'install',
+    '--no-audit',
+    '--no-fund',
+    join(folder, pack?.filename ?? ''),
+  )
+  installed = join(prefix, 'node_modules', manifest.name)
+  place = await makePlace(join(installed, 'server', 'main.js'))
+}, 300_000)
+
+afterAll(async () => {
+  await place?.[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true, force: true })
+})
+
+describe('package', () => {
+  it('holds what runs and what explains it, and nothing else', () => {
+    const isExpected = (path: string) =>
+      /^(schemas|client|server)\/.+\.(js|d\.ts)$|^sql\/[\w.-]+\.(sql|md)$/.test(path) ||
+      ['LICENSE', 'README.md', 'package.json'].includes(path)
+    expect(packed.filter((path) => !isExpected(path))).toEqual([])
+    expect(packed).toEqual(
+      expect.arrayContaining([
+        'server/main.js',
+        'client/client.js',
+        'client/client.d.ts',
+        'sql/0001_sealed.sql',
+        'LICENSE',
+        'README.md',
+      ]),
+    )
+  })
+
+  it('says its version as a command on the path of the prefix', async () => {
+    const command = join(folder, 'prefix', 'node_modules', '.bin', 'artifact')
+    const stdout = await tool(folder, process.execPath, command, '--version')
+    expect(stdout.trim()).toContain(manifest.version)
+  })
+
+  it('serves, takes an upload of three parts, and gives it back verified', async () => {
+    await using server = await startOwnServer(place)
+    const file = join(place.folder, 'source.bin')
+    const bytes = Buffer.alloc(40 * 1024 ** 2, 'artifact')
+    await writeFile(file, bytes)
+    const upload = await runProgram(place, ['upload', file, 'packed/0/source.bin'])
+    expect(upload).toMatchObject({ exit: 0 })
+    expect(upload.stdout.trim()).toBe('packed/0/source.bin')
+    const info = await runProgram(place, ['info', 'packed/0/source.bin', '--json'])
+    expect(JSON.parse(info.stdout)).toMatchObject({ partCount: 3, sizeBytes: String(bytes.length) })
+    const copy = join(place.folder, 'copy.bin')
+    const get = await runProgram(place, ['get', 'packed/0/source.bin', '--verify', '-o', copy])
+    expect(get).toMatchObject({ exit: 0 })
+    expect((await readFile(copy)).equals(bytes)).toBe(true)
+    expect(await server.stop()).toBe(0)
+  }, 120_000)
+
+  it('is a library with types', async () => {
+    const consumer = join(folder, 'prefix', 'consumer')
+    await mkdir(consumer)
+    const source = `import { get, upload } from '${manifest.name}/client'
+      const words: string[] = [typeof get, typeof upload]
+      process.stdout.write(words.join())
+      // @ts-expect-error: options are checked
+      export const wrong = () => upload(42)
+    `
+    await writeFile(join(consumer, 'main.mts'), source)
+    const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+    const flags = [
+      '--strict',
+      '--target',
+      'es2024',
+      '--lib',
+      'es2024,esnext.disposable',
+      '--module',
+      'nodenext',
+    ]
+    const types = ['--typeRoots', join(root, 'node_modules', '@types'), '--types', 'node']
+    await tool(consumer, process.execPath, compiler, ...flags, ...types, 'main.mts')
+    expect(await tool(consumer, process.execPath, 'main.mjs')).toBe('function,function')
+    expect(await readdir(consumer)).toContain('main.mjs')
+  })
+})
