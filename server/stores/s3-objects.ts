@@ -1,0 +1,177 @@
+/** Objects of S3: the calls that this server makes itself, with the answers that matter as values. */
+import { Readable } from 'node:stream'
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadBucketCommand,
+  HeadObjectCommand,
+  PutObjectCommand,
+} from '@aws-sdk/client-s3'
+import { ArtifactError } from '../../schemas/problems.ts'
+import {
+  attempt,
+  type CallOptions,
+  CONNECT_TIMEOUT_MS,
+  call,
+  demand,
+  placeOf,
+  type S3Bucket,
+} from './s3-bucket.ts'
+import { isStatus, nameS3Error, refusalOf } from './s3-errors.ts'
+import type { Blob } from './store.ts'
+
+/** A body that stands still for longer is broken. */
+const STALL_TIMEOUT_MS = 60_000
+
+/** Size and tag, or `undefined` when there is no such object. */
+export async function headObject(bucket: S3Bucket, key: string): Promise<Blob | undefined> {
+  const verb = `look at ${key}`
+  const command = new HeadObjectCommand(placeOf(bucket, key))
+  try {
+    const { ContentLength, ETag } = await attempt({}, (options) =>
+      bucket.client.send(command, options),
+    )
+    return { sizeBytes: BigInt(demand(ContentLength, verb)), tag: demand(ETag, verb) }
+  } catch (error) {
+    if (isStatus(error, 404)) return undefined
+    throw nameS3Error(verb, error)
+  }
+}
+
+/** HTTP status of a HEAD of an object, whatever it is. */
+export function headObjectStatus(bucket: S3Bucket, key: string): Promise<number> {
+  const command = new HeadObjectCommand(placeOf(bucket, key))
+  return statusOf(`look at ${key}`, {}, (options) => bucket.client.send(command, options))
+}
+
+/** HTTP status of a HEAD of the bucket itself. Soon: somebody waits for it. */
+export function headBucketStatus(bucket: S3Bucket, signal?: AbortSignal): Promise<number> {
+  const command = new HeadBucketCommand({ Bucket: bucket.name })
+  const limits = { signal, timeoutMs: CONNECT_TIMEOUT_MS }
+  return statusOf(`use bucket ${bucket.name}`, limits, (options) =>
+    bucket.client.send(command, options),
+  )
+}
+
+/** Puts an empty object; `exists` when the condition refused it. */
+export async function putEmptyObject(
+  bucket: S3Bucket,
+  key: string,
+  contentType: string,
+  conditional: boolean,
+): Promise<'done' | 'exists'> {
+  const command = new PutObjectCommand({
+    ...placeOf(bucket, key),
+    Body: new Uint8Array(0),
+    ContentType: contentType,
+    ...(conditional ? { IfNoneMatch: '*' } : {}),
+  })
+  try {
+    await attempt({}, (options) => bucket.client.send(command, options))
+    return 'done'
+  } catch (error) {
+    if (isStatus(error, 412)) return 'exists'
+    throw nameS3Error(`put ${key}`, error)
+  }
+}
+
+/** Does nothing when there is no such object. */
+export async function removeObject(bucket: S3Bucket, key: string): Promise<void> {
+  const command = new DeleteObjectCommand(placeOf(bucket, key))
+  await call(`remove ${key}`, (options) => bucket.client.send(command, options))
+}
+
+export interface ObjectRange {
+  start: bigint
+  /** `undefined`: to the end. */
+  end: bigint | undefined
+  signal: AbortSignal | undefined
+}
+
+export interface ObjectBody {
+  /** Of the range that comes. */
+  sizeBytes: bigint
+  /** Throws `store_unavailable` when the stream breaks or stalls. */
+  chunks: AsyncIterable<Uint8Array>
+}
+
+/**
+ * `[start, end)` of the object with this tag; `undefined` when the range lies outside. Throws
+ * `blob_missing` and `precondition_failed`.
+ */
+export async function getObject(
+  bucket: S3Bucket,
+  key: string,
+  tag: string,
+  { start, end, signal }: ObjectRange,
+): Promise<ObjectBody | undefined> {
+  const verb = `read ${key}`
+  const isWhole = start === 0n && end === undefined
+  const command = new GetObjectCommand({
+    ...placeOf(bucket, key),
+    IfMatch: tag,
+    ...(isWhole ? {} : { Range: `bytes=${start}-${end === undefined ? '' : end - 1n}` }),
+  })
+  try {
+    const { Body, ContentLength } = await attempt({ signal }, (options) =>
+      bucket.client.send(command, options),
+    )
+    if (!(Body instanceof Readable)) throw new TypeError(`Cannot ${verb}: the body is no stream`)
+    const sizeBytes = BigInt(demand(ContentLength, verb))
+    return { sizeBytes, chunks: readSteadily(Body, verb, signal) }
+  } catch (error) {
+    signal?.throwIfAborted()
+    if (isStatus(error, 416)) return undefined
+    if (isStatus(error, 404))
+      throw new ArtifactError('blob_missing', `Cannot ${verb}: it is not in the store`)
+    if (isStatus(error, 412))
+      throw new ArtifactError('precondition_failed', `Cannot ${verb}: it is another object`, {
+        expected: tag,
+      })
+    throw nameS3Error(verb, error)
+  }
+}
+
+async function* readSteadily(
+  body: Readable,
+  verb: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  const stop = () => body.destroy()
+  const arm = () =>
+    setTimeout(() => body.destroy(new Error('the stream stands still')), STALL_TIMEOUT_MS)
+  signal?.addEventListener('abort', stop, { once: true })
+  let timer = arm()
+  try {
+    for await (const chunk of body) {
+      // The reader may take its time; only the store is under the clock.
+      clearTimeout(timer)
+      if (chunk instanceof Uint8Array) yield chunk
+      timer = arm()
+    }
+    signal?.throwIfAborted()
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw nameS3Error(verb, error)
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', stop)
+    body.destroy()
+  }
+}
+
+async function statusOf(
+  verb: string,
+  limits: CallOptions,
+  send: (options: { abortSignal: AbortSignal }) => Promise<unknown>,
+): Promise<number> {
+  try {
+    await attempt(limits, send)
+    return 200
+  } catch (error) {
+    limits.signal?.throwIfAborted()
+    const status = refusalOf(error)?.status
+    if (status === undefined) throw nameS3Error(verb, error)
+    return status
+  }
+}

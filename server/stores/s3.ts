@@ -1,0 +1,229 @@
+/**
+ * The S3 store. Bytes go from the client to the bucket and back without passing this server, which
+ * only signs what may be sent.
+ *
+ * An object that fits one part is one PUT that must not overwrite (`single`), if the store can do
+ * that; everything else is a multipart upload (`multipart:<upload id>`). The key is new for every
+ * upload and only this server completes, so no grant can change what has been completed.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Part } from '../../schemas/artifact.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import type { Clock } from '../clock.ts'
+import { splitBlobKey } from './blob-key.ts'
+import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
+import { type ProbeReport, probeStore } from './probe.ts'
+import { openS3Bucket, type S3Bucket, type S3BucketOptions } from './s3-bucket.ts'
+import { abortUpload, completeUpload, createUpload, listUploadParts } from './s3-multipart.ts'
+import {
+  getObject,
+  headBucketStatus,
+  headObject,
+  headObjectStatus,
+  putEmptyObject,
+  removeObject,
+} from './s3-objects.ts'
+import { createS3Signer } from './s3-signing.ts'
+import type { Blob, BlobSession, HeldPart, ReadOptions, Store } from './store.ts'
+
+export interface S3StoreOptions extends S3BucketOptions {
+  clock: Clock
+}
+
+export interface S3Store extends Store {
+  readonly kind: 's3'
+}
+
+const MIB = 1024 ** 2
+const SINGLE = 'single'
+const MULTIPART = 'multipart:'
+/** A read that breaks goes on where it was, unless it breaks this often without a byte. */
+const READ_FAILURES_MAX = 5
+
+/**
+ * Opens a bucket and probes it. Throws `store_unfit` when it accepts what it must refuse,
+ * `configuration` or `store_unavailable` when it cannot be used at all.
+ */
+export async function openS3Store(options: S3StoreOptions): Promise<S3Store> {
+  await using stack = new AsyncDisposableStack()
+  const bucket = stack.use(openS3Bucket(options))
+  const report = await probeStore(bucket, createS3Signer(bucket, options.clock))
+  stack.move()
+  return createS3Store({ bucket, ...report }, options.clock)
+}
+
+/** A bucket and what the probe found out about it. */
+interface ProbedBucket extends ProbeReport {
+  bucket: S3Bucket
+}
+
+function createS3Store(probed: ProbedBucket, clock: Clock): S3Store {
+  const { bucket, capabilities, missingIsForbidden } = probed
+  const signer = createS3Signer(bucket, clock)
+  const withChecksum = capabilities.keepsSha256
+  return {
+    kind: 's3',
+    limits: { partSizeMinBytes: 5 * MIB, partSizeMaxBytes: 5 * 1024 * MIB },
+    capabilities,
+
+    async begin({ key, sizeBytes, partSizeBytes, contentType }) {
+      splitBlobKey(key)
+      const isSmall = sizeBytes !== undefined && sizeBytes <= BigInt(partSizeBytes)
+      if (isSmall && capabilities.conditionalPut) return SINGLE
+      return MULTIPART + (await createUpload(bucket, key, contentType, withChecksum))
+    },
+
+    grantPart({ key, session, contentType }, part, ttlSeconds) {
+      const uploadId = parseSession(session)
+      const options =
+        uploadId === undefined
+          ? { ifAbsent: true, withChecksum, contentType }
+          : { uploadId, ifAbsent: false, withChecksum }
+      return signer.signPut(key, part, options, ttlSeconds)
+    },
+
+    listParts: (session) => listParts(probed, session),
+    complete: (session, parts) => completeObject(probed, session, parts),
+
+    async discard({ key, session }) {
+      const uploadId = parseSession(session)
+      if (uploadId !== undefined) await abortUpload(bucket, key, uploadId)
+      await removeObject(bucket, key)
+    },
+
+    stat: (key) => statObject(probed, key),
+    read: (key, tag, options) => readObject(bucket, key, tag, options),
+    grantRead: (key, tag, options) => signer.signGet(key, tag, options),
+
+    async check(signal) {
+      const status = await headBucketStatus(bucket, signal)
+      if (status === 200 || (status === 403 && missingIsForbidden)) return
+      throw new ArtifactError('store_unavailable', `Cannot use bucket ${bucket.name}`, {
+        expected: '200',
+        found: String(status),
+      })
+    },
+
+    [Symbol.asyncDispose]: () => bucket[Symbol.asyncDispose](),
+  }
+}
+
+/** The multipart upload id of a session; `undefined` for one that has none. */
+function parseSession(session: string): string | undefined {
+  return session.startsWith(MULTIPART) ? session.slice(MULTIPART.length) : undefined
+}
+
+async function statObject(
+  { bucket, missingIsForbidden }: ProbedBucket,
+  key: string,
+): Promise<Blob | undefined> {
+  splitBlobKey(key)
+  if (missingIsForbidden && (await headObjectStatus(bucket, key)) === 403) return undefined
+  return headObject(bucket, key)
+}
+
+async function listParts(probed: ProbedBucket, { key, session }: BlobSession): Promise<HeldPart[]> {
+  const uploadId = parseSession(session)
+  if (uploadId === undefined) {
+    const blob = await statObject(probed, key)
+    return blob === undefined ? [] : [{ number: 1, sizeBytes: Number(blob.sizeBytes) }]
+  }
+  const parts = await listUploadParts(probed.bucket, key, uploadId)
+  return [...(parts ?? [])]
+    .map(([number, { sizeBytes }]) => ({ number, sizeBytes }))
+    .sort((one, other) => one.number - other.number)
+}
+
+async function completeObject(
+  probed: ProbedBucket,
+  session: BlobSession,
+  parts: readonly Part[],
+): Promise<Blob> {
+  const sizeBytes = checkPartList(session, parts)
+  const uploadId = parseSession(session.session)
+  if (parts.length === 0) await completeEmpty(probed, session, uploadId)
+  else if (uploadId !== undefined) await joinParts(probed, session, uploadId, parts, sizeBytes)
+  return checkCompleted(session, parts, sizeBytes, await statObject(probed, session.key))
+}
+
+/** A stream that turned out to be empty: S3 completes no upload without parts. */
+async function completeEmpty(
+  probed: ProbedBucket,
+  { key, contentType }: BlobSession,
+  uploadId: string | undefined,
+): Promise<void> {
+  const { bucket, capabilities } = probed
+  // One that exists is looked at afterwards, like every other.
+  if ((await statObject(probed, key)) === undefined)
+    await putEmptyObject(bucket, key, contentType, capabilities.conditionalPut)
+  if (uploadId !== undefined) await abortUpload(bucket, key, uploadId)
+}
+
+async function joinParts(
+  { bucket, capabilities }: ProbedBucket,
+  { key }: BlobSession,
+  uploadId: string,
+  parts: readonly Part[],
+  sizeBytes: bigint,
+): Promise<void> {
+  const held = await listUploadParts(bucket, key, uploadId)
+  // Completed before, and the reply was lost; or let go: the object tells.
+  if (held === undefined) return
+  checkPartsHeld(key, parts, held)
+  await completeUpload(bucket, key, uploadId, {
+    parts: parts.map((part) => ({ ...part, etag: held.get(part.number)?.etag ?? '' })),
+    sizeBytes,
+    conditional: capabilities.conditionalComplete,
+    withChecksums: capabilities.keepsSha256,
+  })
+}
+
+/** The last word has the object itself, whichever way it came to be. */
+function checkCompleted(
+  { key, session }: BlobSession,
+  parts: readonly Part[],
+  sizeBytes: bigint,
+  blob: Blob | undefined,
+): Blob {
+  if (blob === undefined) {
+    if (parseSession(session) !== undefined) throw sessionEnded(key)
+    throw new ArtifactError('part_missing', `Cannot complete ${key}: a part is missing`, {
+      expected: `part 1, sha256 ${parts[0]?.sha256}`,
+      found: '0 of 1 parts',
+    })
+  }
+  if (blob.sizeBytes !== sizeBytes)
+    throw new ArtifactError(
+      'size_mismatch',
+      `Cannot complete ${key}: the object has another size`,
+      { expected: `${sizeBytes} bytes`, found: `${blob.sizeBytes} bytes` },
+    )
+  return blob
+}
+
+async function* readObject(
+  bucket: S3Bucket,
+  key: string,
+  tag: string,
+  { start = 0n, end, signal }: ReadOptions = {},
+): AsyncGenerator<Uint8Array> {
+  let position = start
+  let stop = end
+  for (let failures = 0; stop === undefined || position < stop; ) {
+    try {
+      const body = await getObject(bucket, key, tag, { start: position, end: stop, signal })
+      if (body === undefined) return
+      stop = position + body.sizeBytes
+      for await (const chunk of body.chunks) {
+        position += BigInt(chunk.length)
+        failures = 0
+        yield chunk
+      }
+    } catch (error) {
+      const isPassing = error instanceof ArtifactError && error.code === 'store_unavailable'
+      failures += 1
+      if (!isPassing || failures >= READ_FAILURES_MAX) throw error
+      await delay(100 * 2 ** failures, undefined, signal === undefined ? {} : { signal })
+    }
+  }
+}
