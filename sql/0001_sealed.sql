@@ -2,6 +2,9 @@
 -- DELETE (delete and insert is an update), no TRUNCATE. No foreign key leads here from anything the
 -- runtime role can delete, since a cascade runs with the owner's rights and walks around the grants.
 
+-- Whatever function comes later, nobody may run it unless it says so.
+alter default privileges revoke execute on functions from public;
+
 create function artifact.refuse_change() returns trigger
 language plpgsql
 set search_path = pg_catalog

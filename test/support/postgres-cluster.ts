@@ -118,6 +118,28 @@ export async function createEmptyDatabase(
   return { admin, adminUrl, name, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
+/** A role of the cluster that lives for one test; disposing of it drops it with all its grants. */
+export interface TestRole extends AsyncDisposable {
+  name: string
+  url(adminUrl: string): string
+}
+
+/** `admin` is a superuser in the database in which the role is granted things. */
+export async function createTestRole(admin: Sql, attributes = ''): Promise<TestRole> {
+  const name = `test_role_${randomUUID().replaceAll('-', '')}`
+  const password = randomBytes(16).toString('base64url')
+  await admin.unsafe(`create role ${name} login ${attributes} password '${password}'`)
+  return {
+    name,
+    url: (adminUrl) => withDatabase(adminUrl, new URL(adminUrl).pathname.slice(1), name, password),
+    async [Symbol.asyncDispose]() {
+      const [row] = await admin<[{ admin: string }]>`select current_user as admin`
+      await admin.unsafe(`reassign owned by ${name} to ${row.admin}; drop owned by ${name}`)
+      await admin.unsafe(`drop role ${name}`)
+    },
+  }
+}
+
 /** The same server, another database, and perhaps another role. */
 export function withDatabase(
   url: string,

@@ -1,0 +1,213 @@
+-- The schema after all migrations, written by "npm run schema". Never run: a test compares it with a
+-- fresh migration, so that a change of the schema shows in the diff of this file.
+
+set role artifact_owner;
+set search_path = pg_catalog;
+
+-- Schema artifact, owned by artifact_owner.
+-- default privileges of artifact_owner, kind f: {artifact_owner=X/artifact_owner}
+grant usage on schema artifact to artifact_reader;
+grant usage on schema artifact to artifact_server;
+
+CREATE OR REPLACE FUNCTION artifact.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog'
+AS $function$
+begin
+  raise exception '% on %.% is refused: the record is write-once', tg_op, tg_table_schema, tg_table_name
+    using errcode = 'insufficient_privilege';
+end
+$function$;
+comment on function artifact.refuse_change() is 'Stands behind the grants: stops the owner and a superuser from changing the record by accident.';
+-- grants: {artifact_owner=X/artifact_owner}
+
+create table artifact.migration (
+  version integer not null,
+  name text not null,
+  sha256 bytea not null,
+  applied_at timestamp with time zone not null default now(),
+  constraint migration_pkey PRIMARY KEY (version),
+  constraint migration_sha256_check CHECK ((octet_length(sha256) = 32)),
+  constraint migration_version_check CHECK ((version > 0))
+);
+comment on table artifact.migration is 'Migrations that were applied, with the SHA-256 of their text.';
+grant select on artifact.migration to artifact_reader;
+grant select on artifact.migration to artifact_server;
+
+create table artifact.task (
+  task text collate "C" not null,
+  opened_at timestamp with time zone not null default now(),
+  constraint task_pkey PRIMARY KEY (task),
+  constraint task_task_check CHECK ((task ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$'::text))
+);
+comment on table artifact.task is 'Named producers. Insert only.';
+CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.task FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.task enable always trigger write_once;
+CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.task FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.task enable always trigger write_once_all;
+grant select on artifact.task to artifact_reader;
+grant insert, select on artifact.task to artifact_server;
+
+create table artifact.run (
+  task text collate "C" not null,
+  run integer not null,
+  request_id uuid,
+  opened_at timestamp with time zone not null default now(),
+  constraint run_pkey PRIMARY KEY (task, run),
+  constraint run_request_id_key UNIQUE (request_id),
+  constraint run_task_fkey FOREIGN KEY (task) REFERENCES artifact.task(task),
+  constraint run_run_check CHECK ((run >= 0))
+);
+comment on table artifact.run is 'Attempts of a task, allotted or written to. Insert only.';
+CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.run FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.run enable always trigger write_once;
+CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.run FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.run enable always trigger write_once_all;
+grant select on artifact.run to artifact_reader;
+grant insert, select on artifact.run to artifact_server;
+
+create table artifact.artifact (
+  task text collate "C" not null,
+  run integer not null,
+  name text collate "C" not null,
+  sha256 bytea not null,
+  size bigint not null,
+  part_size bigint not null,
+  part_sha256s bytea not null,
+  content_type text not null,
+  labels jsonb not null,
+  policy text not null,
+  store text not null,
+  blob_key text not null,
+  blob_tag text not null,
+  upload_id uuid not null,
+  opened_at timestamp with time zone not null,
+  sealed_at timestamp with time zone not null default now(),
+  sealed_by_token uuid not null,
+  sealed_by_name text not null,
+  constraint artifact_pkey PRIMARY KEY (task, run, name),
+  constraint artifact_blob_key_key UNIQUE (blob_key),
+  constraint artifact_upload_id_key UNIQUE (upload_id),
+  constraint artifact_task_run_fkey FOREIGN KEY (task, run) REFERENCES artifact.run(task, run),
+  constraint artifact_check CHECK ((octet_length(part_sha256s) = (32 * ((size / part_size) +
+CASE
+    WHEN ((size % part_size) > 0) THEN 1
+    ELSE 0
+END)))),
+  constraint artifact_check1 CHECK (((size = 0) OR (size > part_size) OR (part_sha256s = sha256))),
+  constraint artifact_content_type_check CHECK ((octet_length(content_type) <= 255)),
+  constraint artifact_labels_check CHECK (((jsonb_typeof(labels) = 'object'::text) AND (octet_length((labels)::text) <= 65536))),
+  constraint artifact_name_check CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 512))),
+  constraint artifact_part_size_check CHECK ((part_size > 0)),
+  constraint artifact_policy_check CHECK ((policy = ANY (ARRAY['reread'::text, 'parts'::text]))),
+  constraint artifact_sha256_check CHECK ((octet_length(sha256) = 32)),
+  constraint artifact_size_check CHECK ((size >= 0))
+);
+comment on table artifact.artifact is 'Sealed artifacts: (task, run, name) to sha256 and size. Insert only.';
+CREATE INDEX artifact_latest ON artifact.artifact USING btree (task, name, run DESC);
+CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.artifact FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.artifact enable always trigger write_once;
+CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.artifact FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.artifact enable always trigger write_once_all;
+grant select on artifact.artifact to artifact_reader;
+grant insert, select on artifact.artifact to artifact_server;
+
+create table artifact.upload (
+  id uuid not null,
+  task text collate "C" not null,
+  run integer not null,
+  name text collate "C" not null,
+  size bigint,
+  sha256 bytea,
+  part_size bigint not null,
+  content_type text not null,
+  labels jsonb not null,
+  policy text not null,
+  state text not null default 'open'::text,
+  blob_key text not null,
+  store_session text,
+  claimed_size bigint,
+  claimed_sha256 bytea,
+  verified_bytes bigint not null default 0,
+  lease_holder uuid,
+  lease_until timestamp with time zone,
+  problem jsonb,
+  progress_bytes bigint not null default 0,
+  progress_total bigint,
+  progress_at timestamp with time zone not null default now(),
+  attempt integer not null default 1,
+  token_id uuid not null,
+  token_name text not null,
+  opened_at timestamp with time zone not null default now(),
+  moved_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  ended_at timestamp with time zone,
+  purged_at timestamp with time zone,
+  constraint upload_pkey PRIMARY KEY (id),
+  constraint upload_blob_key_key UNIQUE (blob_key),
+  constraint upload_check CHECK (((state <> 'verifying'::text) OR ((claimed_size IS NOT NULL) AND (claimed_sha256 IS NOT NULL)))),
+  constraint upload_check1 CHECK (((state <> 'failed'::text) OR (problem IS NOT NULL))),
+  constraint upload_claimed_sha256_check CHECK ((octet_length(claimed_sha256) = 32)),
+  constraint upload_claimed_size_check CHECK ((claimed_size >= 0)),
+  constraint upload_part_size_check CHECK ((part_size > 0)),
+  constraint upload_policy_check CHECK ((policy = ANY (ARRAY['reread'::text, 'parts'::text]))),
+  constraint upload_sha256_check CHECK ((octet_length(sha256) = 32)),
+  constraint upload_size_check CHECK ((size >= 0)),
+  constraint upload_state_check CHECK ((state = ANY (ARRAY['open'::text, 'verifying'::text, 'sealed'::text, 'failed'::text, 'aborted'::text, 'expired'::text])))
+);
+comment on table artifact.upload is 'Sessions from which artifacts may come.';
+CREATE INDEX upload_active ON artifact.upload USING btree (opened_at DESC, id) WHERE (state = ANY (ARRAY['open'::text, 'verifying'::text]));
+CREATE INDEX upload_by_time ON artifact.upload USING btree (opened_at DESC, id);
+CREATE INDEX upload_by_token ON artifact.upload USING btree (token_id) WHERE (state = ANY (ARRAY['open'::text, 'verifying'::text]));
+CREATE INDEX upload_expiring ON artifact.upload USING btree (expires_at) WHERE (state = 'open'::text);
+CREATE INDEX upload_unpurged ON artifact.upload USING btree (ended_at) WHERE ((ended_at IS NOT NULL) AND (purged_at IS NULL));
+grant select on artifact.upload to artifact_reader;
+grant delete, insert, select, update on artifact.upload to artifact_server;
+
+create table artifact.upload_part (
+  upload_id uuid not null,
+  number integer not null,
+  size bigint not null,
+  sha256 bytea not null,
+  constraint upload_part_pkey PRIMARY KEY (upload_id, number),
+  constraint upload_part_upload_id_fkey FOREIGN KEY (upload_id) REFERENCES artifact.upload(id) ON DELETE CASCADE,
+  constraint upload_part_number_check CHECK (((number >= 1) AND (number <= 10000))),
+  constraint upload_part_sha256_check CHECK ((octet_length(sha256) = 32)),
+  constraint upload_part_size_check1 CHECK ((size > 0))
+);
+comment on table artifact.upload_part is 'The digest that the first grant bound to a part. No grant is given for another one.';
+grant select on artifact.upload_part to artifact_reader;
+grant delete, insert, select on artifact.upload_part to artifact_server;
+
+create table artifact.event (
+  id bigint not null generated always as identity,
+  at timestamp with time zone not null default now(),
+  kind text not null,
+  task text collate "C" not null,
+  run integer not null,
+  name text collate "C" not null,
+  upload_id uuid,
+  body jsonb not null,
+  constraint event_pkey PRIMARY KEY (id)
+);
+comment on table artifact.event is 'What people watch, in order of commit (appended under an advisory lock). Kept for a while only.';
+CREATE INDEX event_by_time ON artifact.event USING btree (at);
+grant select on artifact.event to artifact_reader;
+grant delete, insert, select on artifact.event to artifact_server;
+
+create table artifact.token (
+  id uuid not null,
+  name text not null,
+  secret_sha256 bytea not null,
+  scopes text[] not null,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  constraint token_pkey PRIMARY KEY (id),
+  constraint token_secret_sha256_key UNIQUE (secret_sha256),
+  constraint token_secret_sha256_check CHECK ((octet_length(secret_sha256) = 32))
+);
+comment on table artifact.token is 'Bearer tokens, by the SHA-256 of their secret.';
+grant insert, select on artifact.token to artifact_server;
+grant update (revoked_at) on artifact.token to artifact_server;
