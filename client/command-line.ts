@@ -68,7 +68,7 @@ export async function runCommandLine(
     if (thrown instanceof OutputClosed) return EXITS.done
     const known = classifyError(thrown, context.signal)
     reportError(known ?? thrown, { json: wantsJson(argv), terminal, context })
-    return known === undefined ? EXITS.unexpected : exitOf(known)
+    return known === undefined ? EXITS.unexpected : exitOf(known, context.signal)
   }
 }
 

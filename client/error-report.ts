@@ -20,7 +20,7 @@ export function reportError(error: unknown, options: ReportOptions): void {
   const { terminal, context, json } = options
   if (json) terminal.warn(formatJson(describeError(error, context)))
   else if (error instanceof ArtifactError)
-    for (const line of formatError(error, terminal)) terminal.warn(line)
+    for (const line of formatError(error, options)) terminal.warn(line)
   else for (const line of formatBug(error, context)) terminal.warn(line)
   if (context.environment.debug && error instanceof Error) terminal.warn(sanitiseStack(error))
 }
@@ -28,6 +28,12 @@ export function reportError(error: unknown, options: ReportOptions): void {
 /** One line about an error, for lists of several. */
 export function summariseError(error: ArtifactError): string {
   return `${sanitise(error.message)} (${error.code})`
+}
+
+/** An error of one of several files, as an object. */
+export function describeFailure(error: ArtifactError): Record<string, unknown> {
+  const { code, message, expected, found } = error
+  return { code, message, expected, found }
 }
 
 /** An error as an object for `--json`, on stderr. */
@@ -42,7 +48,7 @@ export function describeError(error: unknown, context: ProcessContext): Record<s
   return {
     kind: 'error',
     code: error.code,
-    exit: exitOf(error),
+    exit: exitOf(error, context.signal),
     message: error.message,
     expected: error.expected,
     found: error.found,
@@ -53,7 +59,7 @@ export function describeError(error: unknown, context: ProcessContext): Record<s
   }
 }
 
-function formatError(error: ArtifactError, terminal: Terminal): string[] {
+function formatError(error: ArtifactError, { terminal, context }: ReportOptions): string[] {
   const head = terminal.style('stderr', 'red', 'artifact:')
   const fields = [
     ['expected', error.expected],
@@ -70,7 +76,7 @@ function formatError(error: ArtifactError, terminal: Terminal): string[] {
         `  ${sanitise(field)}: ${sanitise(expected)}${found === undefined ? '' : `, found ${sanitise(found)}`}`,
     ),
     `  ${error.row.hint}`,
-    terminal.style('stderr', 'dim', `  (${error.code}, exit ${exitOf(error)})`),
+    terminal.style('stderr', 'dim', `  (${error.code}, exit ${exitOf(error, context.signal)})`),
   ]
 }
 

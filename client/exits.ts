@@ -20,7 +20,7 @@ export const EXIT_MEANINGS: Record<keyof typeof EXITS, string> = {
 
 /** The reason with which a signal of the system aborts a command. */
 export function formatInterruption(name: 'SIGINT' | 'SIGTERM'): ArtifactError {
-  return new ArtifactError('interrupted', `Cannot go on: ${name} came`, { found: name })
+  return new ArtifactError('interrupted', `Cannot finish: ${name} came`, { found: name })
 }
 
 /**
@@ -28,18 +28,21 @@ export function formatInterruption(name: 'SIGINT' | 'SIGTERM'): ArtifactError {
  * consequence, `thrown` itself when it is one of ours, else `undefined`: nobody foresaw it.
  */
 export function classifyError(thrown: unknown, signal: AbortSignal): ArtifactError | undefined {
+  if (thrown instanceof ArtifactError && thrown.code === 'interrupted') return thrown
   const interrupted = signal.aborted && signal.reason instanceof ArtifactError
   if (interrupted && isConsequence(thrown)) return signal.reason
   return thrown instanceof ArtifactError ? thrown : undefined
 }
 
-/** Exit code of an error; 143 rather than 130 when it was a request to end. */
-export function exitOf(error: ArtifactError): number {
-  if (error.code === 'interrupted' && error.found === 'SIGTERM') return EXITS.terminated
-  return error.row.exit
+/** Exit code of an error; 143 rather than 130 when it was a request to end that interrupted. */
+export function exitOf(error: ArtifactError, signal: AbortSignal): number {
+  const reason = signal.aborted ? signal.reason : undefined
+  const isEnded = reason instanceof ArtifactError && reason.found === 'SIGTERM'
+  return error.code === 'interrupted' && isEnded ? EXITS.terminated : error.row.exit
 }
 
 function isConsequence(thrown: unknown): boolean {
-  if (thrown instanceof ArtifactError) return thrown.code === 'interrupted'
+  // A terminal sends Ctrl-C to the command that makes the data, too, and that fails by it.
+  if (thrown instanceof ArtifactError) return thrown.code === 'command_failed'
   return thrown instanceof Error && thrown.name === 'AbortError'
 }

@@ -6,11 +6,11 @@
  * `artifact serve` writes it, so that `artifact upload` in the next terminal just works. It holds a
  * secret: file mode 0600 in a folder of mode 0700.
  */
-import { randomUUID } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ArtifactError } from '../schemas/problems.ts'
+import { writeDurable } from './disk/durable.ts'
 
 const Profile = z.object({
   url: z.url({ protocol: /^https?$/ }),
@@ -37,19 +37,17 @@ export async function readProfile(configFolder: string): Promise<Profile | undef
   }
 }
 
-/** Replaces the profile in one step; returns its path. Throws `local_io`. */
+/** Replaces the profile in one step, durably; returns its path. Throws `local_io`. */
 export async function writeProfile(configFolder: string, profile: Profile): Promise<string> {
   const path = profilePath(configFolder)
-  const draft = join(configFolder, `.profile.${randomUUID()}`)
   try {
     await mkdir(configFolder, { recursive: true, mode: 0o700 })
-    await using file = await open(draft, 'wx', 0o600)
-    await file.writeFile(`${JSON.stringify({ url: profile.url, token: profile.token }, null, 2)}\n`)
-    await file.sync()
-    await rename(draft, path)
-    return path
   } catch (cause) {
-    await rm(draft, { force: true })
-    throw new ArtifactError('local_io', `Cannot write the profile ${path}`, { cause })
+    throw new ArtifactError('local_io', `Cannot make the folder ${configFolder}`, { cause })
   }
+  await writeDurable(
+    path,
+    `${JSON.stringify({ url: profile.url, token: profile.token }, null, 2)}\n`,
+  )
+  return path
 }

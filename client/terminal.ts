@@ -32,8 +32,10 @@ export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow'
 export interface Terminal {
   /** Writes data, one line or several, to stdout; returns when they are written. Throws {@link OutputClosed}. */
   print(...lines: string[]): Promise<void>
-  /** Writes one JSON value as one line to stdout. */
-  printJson(value: unknown): Promise<void>
+  /** Writes one JSON value as one line to stdout, after `lead` on the same line. */
+  printJson(value: unknown, lead?: string): Promise<void>
+  /** Writes bytes to stdout as they are. */
+  write(bytes: Uint8Array): Promise<void>
   /** Writes a line to stderr, unless the user wants quiet. */
   say(line: string): void
   /** Writes a line to stderr in any case. */
@@ -43,8 +45,8 @@ export interface Terminal {
   /** Whether stdout is a terminal that a person looks at. */
   readonly interactive: boolean
   readonly quiet: boolean
-  /** Called before something is written to stderr, so that a bar makes room; `undefined` takes it back. */
-  makeRoom: (() => void) | undefined
+  /** Writes a line to stderr in place of the stream, while a bar is drawn there. */
+  speak: ((line: string) => void) | undefined
 }
 
 /** The reader of stdout has gone: no failure, there is just nobody left to write to. */
@@ -59,25 +61,27 @@ export function openTerminal(options: TerminalOptions): Terminal {
   const colors = { stdout: colored(stdout), stderr: colored(stderr) }
   const terminal: Terminal = {
     print: (...lines) => writeAll(stdout, lines.map((line) => `${line}\n`).join('')),
-    printJson: (value) => writeAll(stdout, `${formatJson(value)}\n`),
+    printJson: (value, lead = '') => writeAll(stdout, `${lead}${formatJson(value)}\n`),
+    write: (bytes) => writeAll(stdout, bytes),
     say(line) {
       if (!quiet) terminal.warn(line)
     },
     warn(line) {
-      terminal.makeRoom?.()
-      stderr.stream.write(`${line}\n`)
+      if (terminal.speak === undefined) stderr.stream.write(`${line}\n`)
+      else terminal.speak(line)
     },
     style: (stream, style, text) =>
       colors[stream] ? styleText(style, text, { validateStream: false }) : text,
     interactive: stdout.isTerminal,
     quiet,
-    makeRoom: undefined,
+    speak: undefined,
   }
   return terminal
 }
 
-function writeAll(output: Output, text: string): Promise<void> {
+function writeAll(output: Output, text: string | Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
+    if (text.length === 0) return resolve()
     if (output.stream.destroyed) return reject(new OutputClosed('stdout is closed'))
     output.stream.write(text, (fault) => {
       if (fault === null || fault === undefined) return resolve()

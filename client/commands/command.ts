@@ -7,6 +7,7 @@
  */
 import { z } from 'zod'
 import { ArtifactError, type EXITS } from '../../schemas/problems.ts'
+import { Duration } from '../duration.ts'
 import type { ProcessContext } from '../process-context.ts'
 import type { Terminal } from '../terminal.ts'
 
@@ -279,6 +280,11 @@ export const outputOptions = z.object({
 export const connectionOptions = z.object({
   url: text('URL', 'Address of the server', { variable: 'ARTIFACT_URL' }),
   tokenFile: text('PATH', 'File that holds the token', { variable: 'ARTIFACT_TOKEN_FILE' }),
+  timeout: option(Duration.optional(), {
+    kind: 'text',
+    placeholder: 'TIME',
+    summary: 'Give up when nothing has moved for so long, for example 90s [15m]',
+  }),
 })
 
 export const globalOptions = z.object({ ...outputOptions.shape, ...connectionOptions.shape })

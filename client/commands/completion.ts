@@ -20,7 +20,8 @@ compdef _artifact artifact`
 
 export const completion = defineCommand({
   usage: ['completion bash|zsh'],
-  description: 'Prints a script for the shell. Load it where the shell starts, for example in ~/.bashrc.',
+  description:
+    'Prints a script for the shell. Load it where the shell starts, for example in ~/.bashrc.',
   options: z.object({}),
   positionals: z.object({
     shell: positionalChoice('SHELL', 'bash or zsh', ['bash', 'zsh']),
@@ -31,6 +32,5 @@ export const completion = defineCommand({
     { line: 'artifact completion zsh > _artifact', about: 'make a file for the fpath of zsh' },
   ],
   exits: {},
-  run: ({ positionals }, { terminal }) =>
-    terminal.print(positionals.shell === 'bash' ? BASH : ZSH),
+  run: ({ positionals }, { terminal }) => terminal.print(positionals.shell === 'bash' ? BASH : ZSH),
 })

@@ -1,0 +1,24 @@
+/** From the settings to a server. */
+import { resolveServer } from '../settings.ts'
+import { type Connection, connect } from '../transfer/connection.ts'
+import type { CommandContext } from './command.ts'
+
+/**
+ * A connection to the server that flags, environment or profile name. The signal of the context does
+ * not end it, since cleaning up after an interruption needs the server too: give it to every call.
+ */
+export async function connectServer(context: CommandContext): Promise<Connection> {
+  const { environment, globals, version } = context
+  const { url, token } = await resolveServer(globals, environment)
+  const patience = globals.timeout
+  return connect({
+    url,
+    token,
+    userAgent: `artifact/${version}`,
+    proxy: environment.proxy,
+    timing:
+      patience === undefined
+        ? undefined
+        : { noProgressMs: patience * 1000, replyMs: Math.min(120_000, patience * 1000) },
+  })
+}

@@ -1,0 +1,188 @@
+/** `artifact get`: one artifact, or a whole run. */
+import { basename } from 'node:path'
+import { z } from 'zod'
+import { ArtifactError } from '../../schemas/problems.ts'
+import { parseReference, type RunSelector } from '../../schemas/reference.ts'
+import { describeFailure, summariseError } from '../error-report.ts'
+import { formatBytes, formatCount, formatElapsed, sanitise } from '../terminal-format.ts'
+import { type ProgressView, showProgress } from '../terminal-progress.ts'
+import type { Connection } from '../transfer/connection.ts'
+import { type GetResult, get as getOne } from '../transfer/get.ts'
+import { type GetRunResult, getRun } from '../transfer/get-run.ts'
+import { type CommandContext, count, defineCommand, flag, positional, text } from './command.ts'
+import { connectServer } from './connection.ts'
+
+const options = z.object({
+  output: text('PATH', 'File or folder to write, or - for stdout [the name, in this folder]', {
+    short: 'o',
+  }),
+  verify: flag('Demand every check; a missing digest or proof is a failure'),
+  spool: flag('To stdout: hold everything back until the whole is verified'),
+  force: flag('Replace files that exist'),
+  keepPartial: flag('Keep what was verified when something fails, to go on later'),
+  prefix: text('PREFIX', 'Of a run: only names that begin with it'),
+  concurrency: count('N', 'Parts that move at once [6]', { min: 1, max: 64 }),
+})
+
+type Options = z.infer<typeof options>
+
+export const get = defineCommand({
+  usage: ['get [OPTION…] TASK/RUN/NAME [-o PATH|-]', 'get [OPTION…] TASK/RUN -o FOLDER'],
+  description:
+    'Gets one artifact, or all of a run. Bytes wait in quarantine beside the target until size, parts and SHA-256 agree with the record; if they do not, nothing is at the target. To stdout a part is released once its own digest agrees, and the exit code tells about the whole. Verification cannot be switched off.',
+  options,
+  positionals: z.object({ reference: positional('TASK/RUN[/NAME]', 'The artifact, or the run') }),
+  examples: [
+    { line: 'artifact get turtle-db/latest/db.dump --verify', about: 'into this folder' },
+    {
+      line: 'artifact get turtle-db/7/db.dump --spool -o - | wc --bytes',
+      about: 'into a pipe, nothing before all of it is verified',
+    },
+    { line: 'artifact get turtle-db/7 -o restored', about: 'a whole run into a folder' },
+  ],
+  exits: {
+    integrity: 'what came is not what was sealed; nothing was written',
+    notAllowed: 'the token is missing or not valid',
+    notFound: 'there is no such artifact or run, or it is not yours to see',
+    unreachable: 'the server or the store cannot be reached',
+    refused: 'the target exists already, or a path is not safe',
+    partly: 'of a run only some artifacts came',
+    locked: 'another process gets the same artifact to the same place',
+  },
+  async run({ options, positionals }, context) {
+    const { task, run, name } = parseReference(positionals.reference)
+    if (run === undefined)
+      throw new ArtifactError('usage', 'Cannot get a task: its run is missing', {
+        expected: `for example ${task}/latest`,
+      })
+    checkOutput(options, name, context)
+    await using connection = await connectServer(context)
+    if (name === undefined) await getFolder(connection, task, run, options, context)
+    else await getFile(connection, { task, run, name }, options, context)
+  },
+})
+
+function checkOutput(
+  options: Options,
+  name: string | undefined,
+  { globals }: CommandContext,
+): void {
+  const { output } = options
+  if (output === '')
+    throw new ArtifactError('usage', 'Cannot write to the path of --output: it is empty')
+  if (name === undefined && (output === undefined || output === '-'))
+    throw new ArtifactError('usage', 'Cannot get a whole run: it needs a folder', {
+      expected: '-o FOLDER',
+    })
+  if (output === '-' && globals.json)
+    throw new ArtifactError('usage', 'Cannot print JSON: stdout is taken by the artifact')
+  if (options.spool && output !== '-')
+    throw new ArtifactError('usage', 'Cannot take --spool: it is for -o - alone')
+  if (options.prefix !== undefined && name !== undefined)
+    throw new ArtifactError('usage', 'Cannot take --prefix: it is for a whole run')
+}
+
+function transferOptions(options: Options, context: CommandContext, view: ProgressView) {
+  return {
+    force: options.force,
+    verify: options.verify,
+    keepPartial: options.keepPartial,
+    concurrency: options.concurrency,
+    signal: context.signal,
+    onProgress: (progress: Parameters<ProgressView['update']>[1]) => view.update('', progress),
+  }
+}
+
+async function getFile(
+  connection: Connection,
+  reference: { task: string; run: RunSelector; name: string },
+  options: Options,
+  context: CommandContext,
+): Promise<void> {
+  const { terminal, globals, stdout, clock } = context
+  const startedAt = clock().getTime()
+  const result = await getAloud()
+  terminal.say(formatGot(result, clock().getTime() - startedAt))
+  if (globals.json) await terminal.printJson(describeResult(result))
+  else if (result.path !== undefined) await terminal.print(sanitise(result.path))
+
+  async function getAloud() {
+    const toStdout = options.output === '-'
+    // The artifact and a bar on one terminal would be neither.
+    const quiet = toStdout && stdout.isTerminal && globals.progress === undefined
+    using view = await showProgress(
+      quiet ? { ...context, globals: { ...globals, quiet } } : context,
+    )
+    return getOne(connection, reference, {
+      ...transferOptions(options, context, view),
+      output: toStdout ? stdout.stream : (options.output ?? basename(reference.name)),
+      spool: options.spool,
+    })
+  }
+}
+
+function formatGot({ artifact, checks, resumedBytes }: GetResult, elapsed: number): string {
+  const size = formatBytes(BigInt(artifact.sizeBytes))
+  const resumed = resumedBytes > 0n ? `, ${formatBytes(resumedBytes)} of it from before` : ''
+  return `Got ${sanitise(artifact.reference)}: ${size}${resumed}, ${formatElapsed(elapsed)}, verified: ${checks.join(', ')}`
+}
+
+function describeResult({ artifact, path, checks, receivedBytes, resumedBytes }: GetResult) {
+  return { artifact, path, checks, receivedBytes, resumedBytes }
+}
+
+async function getFolder(
+  connection: Connection,
+  task: string,
+  run: RunSelector,
+  options: Options,
+  context: CommandContext,
+): Promise<void> {
+  const { terminal, globals, clock } = context
+  const folder = options.output ?? '.'
+  const startedAt = clock().getTime()
+  const result = await getAloud()
+  if (globals.json) await terminal.printJson(describeRun(result))
+  else await terminal.print(...result.done.map(({ path }) => sanitise(path ?? '')))
+  const bytes = result.done.reduce((sum, { artifact }) => sum + BigInt(artifact.sizeBytes), 0n)
+  const elapsed = formatElapsed(clock().getTime() - startedAt)
+  terminal.say(
+    `Got ${formatCount(result.done.length, 'artifact')} of ${task}/${result.run ?? run}, each verified: ${formatBytes(bytes)}, ${elapsed}`,
+  )
+  reportFailures(result, `${task}/${result.run ?? run}`, context)
+
+  async function getAloud() {
+    using view = await showProgress(context)
+    return getRun(connection, task, run, folder, {
+      ...transferOptions(options, context, view),
+      prefix: options.prefix,
+    })
+  }
+}
+
+function describeRun({ task, run, done, failed }: GetRunResult) {
+  return {
+    task,
+    run,
+    artifacts: done.map(describeResult),
+    failed: failed.map(({ name, error }) => ({ name, error: describeFailure(error) })),
+  }
+}
+
+function reportFailures(
+  { done, failed }: GetRunResult,
+  reference: string,
+  { terminal, signal }: CommandContext,
+): void {
+  const [first] = failed
+  if (first === undefined) return
+  for (const { name, error } of failed)
+    terminal.warn(`artifact: ${sanitise(name)}: ${summariseError(error)}`)
+  signal.throwIfAborted()
+  const alike = failed.every(({ error }) => error.code === first.error.code)
+  if (done.length === 0 && alike) throw first.error
+  throw new ArtifactError('partly_done', `Cannot get all artifacts of ${reference}: some failed`, {
+    expected: formatCount(done.length + failed.length, 'artifact'),
+    found: `${done.length} came, ${failed.length} failed`,
+  })
+}

@@ -1,0 +1,57 @@
+/** `artifact token create`: the secret goes to stdout, alone and this once. */
+import { z } from 'zod'
+import { call } from '../api.ts'
+import { Duration } from '../duration.ts'
+import { formatMoment, sanitise } from '../terminal-format.ts'
+import { defineCommand, list, option } from './command.ts'
+import { connectServer } from './connection.ts'
+
+/** Lifetime when none is given. */
+const TTL_DEFAULT_SECONDS = 30 * 86_400
+
+export const tokenCreate = defineCommand({
+  usage: ['token create --name NAME --scope SCOPE… [OPTION…]'],
+  description:
+    'Makes a token and prints its secret, which the server keeps only as a hash. A scope is admin, or upload:, get: or list: with TASK/NAME, where * stands for anything but a slash and ** for anything.',
+  options: z.object({
+    name: option(z.string(), {
+      kind: 'text',
+      placeholder: 'NAME',
+      summary: 'Whose it is, for the record',
+    }),
+    scope: list('SCOPE', 'What it may do, for example get:turtle-db/**'),
+    ttl: option(z.union([z.literal('never').transform(() => null), Duration]).optional(), {
+      kind: 'text',
+      placeholder: 'TIME',
+      summary: 'How long it lasts, for example 12h, 30d or never [30d]',
+    }),
+  }),
+  positionals: z.object({}),
+  examples: [
+    {
+      line: "artifact token create --name nightly --scope 'upload:turtle-db/**' --ttl 90d > nightly.token",
+      about: 'a token for a backup job, into a file',
+    },
+    {
+      line: "artifact token create --name readers --scope 'get:*/public/**' --scope 'list:*/public/**'",
+      about: 'a token that reads what is public in every task',
+    },
+  ],
+  exits: {
+    notAllowed: 'the token in use lacks the scope admin',
+    unreachable: 'the server cannot be reached',
+  },
+  async run({ options }, context) {
+    const { terminal, globals, signal } = context
+    await using connection = await connectServer(context)
+    const ttlSeconds = options.ttl === undefined ? TTL_DEFAULT_SECONDS : options.ttl
+    const body = { name: options.name, scopes: options.scope, ttlSeconds }
+    const created = await call(connection, 'createToken', { body }, { signal })
+    if (globals.json) return terminal.printJson(created)
+    const { token, secret } = created
+    const end = token.expiresAt === null ? 'never' : formatMoment(token.expiresAt)
+    terminal.say(`Made token ${token.id} (${sanitise(token.name)}), expires ${end}`)
+    terminal.say('This is its secret; it is not shown again:')
+    await terminal.print(secret)
+  },
+})
