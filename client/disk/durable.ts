@@ -123,7 +123,7 @@ async function renameOverClaim(draft: string, target: string): Promise<void> {
 }
 
 /** Virus scanners and indexers hold files open on Windows for a moment; then it is tried again. */
-async function renamePatiently(from: string, to: string): Promise<void> {
+export async function renamePatiently(from: string, to: string): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
       return await rename(from, to)
