@@ -14,6 +14,7 @@ const KEY = /^blobs(?:\/[A-Za-z0-9_-]{1,64}){1,4}$/
 /** Where the HTTP door for blobs begins; a key follows. */
 const DOOR = '/v1/'
 
+/** Whether a text has the shape of a key; nothing is looked up. */
 export function isBlobKey(text: string): boolean {
   return KEY.test(text)
 }

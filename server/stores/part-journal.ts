@@ -14,6 +14,7 @@ import type { Part } from '../../schemas/artifact.ts'
 
 const RECORD = /^([1-9][0-9]{0,4}) ([1-9][0-9]{0,15}) ([0-9a-f]{64})$/
 
+/** One record; {@link parseJournal} reads it back. */
 export function formatJournalRecord(part: Part): string {
   return `\n${part.number} ${part.sizeBytes} ${part.sha256}\n`
 }

@@ -14,6 +14,7 @@ export function refusalOf(error: unknown): S3Refusal | undefined {
   return { code: error.name, status: error.$metadata.httpStatusCode }
 }
 
+/** Whether the store answered with this HTTP status. */
 export function isStatus(error: unknown, status: number): boolean {
   return refusalOf(error)?.status === status
 }

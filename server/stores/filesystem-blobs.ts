@@ -1,0 +1,113 @@
+/** Finished blobs of the filesystem store: read-only files, each named by its key. */
+import { createHash } from 'node:crypto'
+import { chmod, open, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { renamePatiently, syncFolder } from '../../client/disk/durable.ts'
+import { errorCode } from '../../client/disk/local-error.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import { splitBlobKey } from './blob-key.ts'
+import { makeFolder, onDisk } from './files.ts'
+import type { Blob, ReadOptions } from './store.ts'
+
+/** Bytes read at a time. */
+const READ_BYTES = 1024 ** 2
+
+/** Where a finished blob lies below the folder of the store. */
+export function pathOfBlob(folder: string, key: string): string {
+  return join(folder, ...splitBlobKey(key))
+}
+
+/** Size and tag, or `undefined` when there is no such blob. */
+export async function statBlob(folder: string, key: string): Promise<Blob | undefined> {
+  try {
+    const found = await stat(pathOfBlob(folder, key), { bigint: true })
+    return found.isFile() ? { sizeBytes: found.size, tag: formatTag(key, found.size) } : undefined
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') return undefined
+    throw error
+  }
+}
+
+/** Moves the file at `path`, which nobody writes to any more, to its final place. */
+export async function moveToBlobs(
+  folder: string,
+  key: string,
+  path: string,
+  sizeBytes: bigint,
+): Promise<void> {
+  {
+    await using handle = await open(path, 'r+')
+    // Longer when parts were sent that the seal does not name.
+    const { size } = await handle.stat({ bigint: true })
+    if (size !== sizeBytes) await handle.truncate(Number(sizeBytes))
+    await handle.sync()
+  }
+  const target = pathOfBlob(folder, key)
+  await makeFolder(dirname(target))
+  await renamePatiently(path, target)
+}
+
+/** Makes a blob read-only and its name durable; mends what a crash after the move left undone. */
+export async function settleBlob(folder: string, key: string): Promise<void> {
+  const path = pathOfBlob(folder, key)
+  await chmod(path, 0o444)
+  await syncFolder(dirname(path))
+}
+
+/**
+ * The bytes of a blob, in chunks that the reader may keep. Opens the file when it is first asked.
+ * Throws `blob_missing`, `precondition_failed`, `store_unavailable`.
+ */
+export async function* readBlob(
+  folder: string,
+  key: string,
+  tag: string,
+  { start = 0n, end, signal }: ReadOptions = {},
+): AsyncGenerator<Uint8Array> {
+  const verb = `read ${key}`
+  await using handle = await onDisk(verb, () => openBlob(folder, key))
+  const { size } = await handle.stat({ bigint: true })
+  checkTag(key, tag, formatTag(key, size))
+  const stop = Number(end === undefined || end > size ? size : end)
+  for (let position = Number(start); position < stop; ) {
+    signal?.throwIfAborted()
+    const buffer = Buffer.allocUnsafeSlow(Math.min(READ_BYTES, stop - position))
+    const { bytesRead } = await onDisk(verb, () => handle.read(buffer, 0, buffer.length, position))
+    if (bytesRead === 0) throw cutShort(verb, stop, position)
+    position += bytesRead
+    yield buffer.subarray(0, bytesRead)
+  }
+}
+
+/**
+ * A strong ETag. A key is bound to one content for ever, so key and size name it; times and inodes
+ * would change when the folder is restored from a backup. Whether the bytes are still right is for
+ * their digests to say.
+ */
+function formatTag(key: string, sizeBytes: bigint): string {
+  return `"${createHash('sha256').update(key).digest('hex').slice(0, 32)}-${sizeBytes}"`
+}
+
+async function openBlob(folder: string, key: string) {
+  try {
+    return await open(pathOfBlob(folder, key), 'r')
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error
+    throw new ArtifactError('blob_missing', `Cannot read ${key}: it is not in the store`)
+  }
+}
+
+function checkTag(key: string, expected: string, found: string): void {
+  if (expected === found) return
+  throw new ArtifactError('precondition_failed', `Cannot read ${key}: it is another object`, {
+    expected,
+    found,
+  })
+}
+
+function cutShort(verb: string, expectedBytes: number, foundBytes: number): ArtifactError {
+  return new ArtifactError('precondition_failed', `Cannot ${verb}: it was cut while it was read`, {
+    expected: `${expectedBytes} bytes`,
+    found: `${foundBytes} bytes`,
+  })
+}
