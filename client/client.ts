@@ -30,13 +30,13 @@ export {
 export { type GetOptions, type GetReference, type GetResult, get } from './transfer/get.ts'
 export { type GetRunOptions, type GetRunResult, getRun } from './transfer/get-run.ts'
 export type { OnProgress, TransferProgress } from './transfer/progress.ts'
-export {
-  type UploadOptions,
-  type UploadResult,
-  type UploadSource,
-  type UploadTarget,
-  upload,
-} from './transfer/upload.ts'
+export { upload } from './transfer/upload.ts'
+export type {
+  UploadOptions,
+  UploadResult,
+  UploadSource,
+  UploadTarget,
+} from './transfer/upload-job.ts'
 export {
   type FailedFile,
   type UploadAllOptions,

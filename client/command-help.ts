@@ -15,8 +15,8 @@ import { wrap } from './terminal-format.ts'
 
 const WIDTH_MIN = 60
 const WIDTH_MAX = 100
-/** Column at which explanations begin. */
-const INDENT = 30
+/** Column at which explanations begin at the latest; a longer head has a line of its own. */
+const INDENT_MAX = 30
 
 type Row = readonly [head: string, text: string]
 
@@ -94,14 +94,15 @@ function formatExamples(command: Command, width: number): string[] {
 
 function section(title: string, rows: readonly Row[], width: number): string[] {
   if (rows.length === 0) return []
-  return ['', `${title}:`, ...rows.flatMap((row) => formatRow(row, width))]
+  const indent = Math.min(INDENT_MAX, Math.max(...rows.map(([head]) => head.length + 4)))
+  return ['', `${title}:`, ...rows.flatMap((row) => formatRow(row, indent, width))]
 }
 
-function formatRow([head, text]: Row, width: number): string[] {
-  const [first = '', ...more] = wrap(text, width, INDENT)
+function formatRow([head, text]: Row, indent: number, width: number): string[] {
+  const [first = '', ...more] = wrap(text, width, indent)
   const left = `  ${head}`
-  if (left.length > INDENT - 2) return [left, first, ...more]
-  return [left.padEnd(INDENT) + first.trimStart(), ...more]
+  if (left.length > indent - 2) return [left, first, ...more]
+  return [left.padEnd(indent) + first.trimStart(), ...more]
 }
 
 function optionRows(options: Command['options']): Row[] {

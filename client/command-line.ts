@@ -123,7 +123,7 @@ async function answerWithoutCommand(
 ): Promise<number> {
   const isGroup = commands.some((entry) => entry.name.startsWith(`${word} `))
   if (word !== undefined && !isGroup && word !== 'help') throw noSuchCommand(word, commands)
-  const { options } = await parseWords(words, listOptions(globalOptions), true)
+  const options = await readFlags(words)
   if (options.version === true) {
     await terminal.print(`artifact ${context.version}`)
     return EXITS.done
@@ -138,6 +138,13 @@ async function answerWithoutCommand(
   }
   for (const line of format(context.stderr.columns)) terminal.warn(line)
   return EXITS.usage
+}
+
+/** Without a command there is mostly one flag, and that is read without loading the parser. */
+async function readFlags(words: readonly string[]): Promise<Record<string, unknown>> {
+  if (words.length === 1 && (words[0] === '--help' || words[0] === '-h')) return { help: true }
+  if (words.length === 1 && words[0] === '--version') return { version: true }
+  return (await parseWords(words, listOptions(globalOptions), true)).options
 }
 
 function noSuchCommand(word: string, commands: readonly CommandEntry[]): ArtifactError {
@@ -186,7 +193,8 @@ async function parseWords(
       'populate--': true,
     })
     .fail((message, fault) => {
-      throw fault ?? explainFailure(message)
+      // A message is about the words; without one it is a bug of somebody.
+      throw message ? explainFailure(message) : fault
     })
   for (const { flag, facts } of options) {
     const type = facts.kind === 'flag' ? 'boolean' : facts.kind === 'text' ? 'string' : 'array'
@@ -206,8 +214,8 @@ async function parseWords(
   }
 }
 
-function explainFailure(message: string | undefined): ArtifactError {
-  const name = /^Not enough arguments following: (.+)$/.exec(message ?? '')?.[1]
+function explainFailure(message: string): ArtifactError {
+  const name = /^Not enough arguments following: (.+)$/.exec(message)?.[1]
   if (name === undefined)
     return new ArtifactError('usage', `Cannot read the command line: ${message}`)
   return new ArtifactError('usage', `Cannot read ${formatTyped(name)}: its value is missing`)
@@ -220,7 +228,7 @@ function collectOptions(
   const known = options.flatMap(({ flag, facts }) => [flag, ...(facts.short ? [facts.short] : [])])
   const unknown = Object.keys(values).find((name) => !known.includes(name))
   if (unknown !== undefined) {
-    const nearest = findNearest(unknown, known)
+    const nearest = unknown.length > 1 ? findNearest(unknown, known) : undefined
     throw new ArtifactError(
       'usage',
       `Cannot read the command line: there is no option ${formatTyped(unknown)}`,

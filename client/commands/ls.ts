@@ -120,9 +120,12 @@ async function printListing(
 ): Promise<void> {
   let printed = 0
   let isCut = false
-  if (globals.json) await terminal.print(`{"${key}":[`)
+  let isOpen = false
   for await (const page of readPages(fetchPage, limit)) {
     isCut = page.isCut
+    // Only now: where the first page cannot be had, stdout stays empty.
+    if (globals.json && !isOpen) await terminal.print(`{"${key}":[`)
+    isOpen = true
     for (const { line, item } of page.items) {
       if (globals.json) await terminal.printJson(item, printed === 0 ? '' : ',')
       else await terminal.print(line)

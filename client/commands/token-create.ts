@@ -1,9 +1,10 @@
 /** `artifact token create`: the secret goes to stdout, alone and this once. */
 import { z } from 'zod'
+import { SCOPES_MAX, Scope } from '../../schemas/token.ts'
 import { call } from '../api.ts'
 import { Duration } from '../duration.ts'
 import { formatMoment, sanitise } from '../terminal-format.ts'
-import { defineCommand, list, option } from './command.ts'
+import { defineCommand, option } from './command.ts'
 import { connectServer } from './connection.ts'
 
 /** Lifetime when none is given. */
@@ -19,7 +20,11 @@ export const tokenCreate = defineCommand({
       placeholder: 'NAME',
       summary: 'Whose it is, for the record',
     }),
-    scope: list('SCOPE', 'What it may do, for example get:turtle-db/**'),
+    scope: option(z.array(Scope).min(1).max(SCOPES_MAX), {
+      kind: 'list',
+      placeholder: 'SCOPE',
+      summary: 'What it may do, for example get:turtle-db/**',
+    }),
     ttl: option(z.union([z.literal('never').transform(() => null), Duration]).optional(), {
       kind: 'text',
       placeholder: 'TIME',

@@ -1,6 +1,6 @@
 import type { ArtifactError } from '../../schemas/problems.ts'
 import type { Connection } from './connection.ts'
-import type { UploadOptions, UploadResult } from './upload.ts'
+import type { UploadOptions, UploadResult } from './upload-job.ts'
 
 /** One file of several. */
 export interface UploadEntry {

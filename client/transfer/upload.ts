@@ -1,59 +1,177 @@
-import type { Artifact } from '../../schemas/artifact.ts'
-import type { SealPolicy } from '../../schemas/primitives.ts'
-import type { Connection } from './connection.ts'
-import type { OnProgress } from './progress.ts'
+/**
+ * Uploading one artifact: open, send, seal; and on from where it stopped when it is called again.
+ */
+import { basename } from 'node:path'
+import { findNameFault } from '../../schemas/primitives.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import { formatReference } from '../../schemas/reference.ts'
+import { call } from '../api.ts'
+import { type Budget, createBudget } from './budget.ts'
+import { type Connection, interrupted } from './connection.ts'
+import { type JournalEntry, newEntry, openJournal } from './journal.ts'
+import { createMeter } from './meter.ts'
+import { openFileSource, openStreamSource, type Source } from './source.ts'
+import type {
+  UploadJob,
+  UploadOptions,
+  UploadResult,
+  UploadSource,
+  UploadTarget,
+} from './upload-job.ts'
+import { type UploadOutcome, uploadOnce } from './upload-once.ts'
 
-/** Where the bytes of an upload come from. */
-export type UploadSource =
-  | { file: string }
-  /** Must throw when what makes the data fails: then nothing is sealed. */
-  | { stream: AsyncIterable<Uint8Array>; sizeBytes?: bigint | undefined }
-
-export interface UploadTarget {
-  task: string
-  /** Absent: the server allots the next one. */
-  run?: number | undefined
-  /** Absent: the last segment of the path of the file. */
-  name?: string | undefined
-}
-
-export interface UploadOptions {
-  /** Media type [application/octet-stream]. */
-  contentType?: string | undefined
-  labels?: Record<string, string> | undefined
-  /** Seal nothing but this content: throws `digest_mismatch` otherwise. */
-  expectSha256?: string | undefined
-  /** How the server convinces itself [as the server is set]. */
-  policy?: SealPolicy | undefined
-  /** Parts on their way at once [6]. */
-  concurrency?: number | undefined
-  /** Memory for parts, in bytes [256 MiB]. */
-  memoryBytes?: number | undefined
-  /** Stops the upload; that of a file with a journal stays open, and the same call resumes it. */
-  signal?: AbortSignal | undefined
-  onProgress?: OnProgress | undefined
-  /** Folder in which unfinished uploads are remembered; absent: nothing is resumed. */
-  journal?: string | undefined
-  /** Read what a symbolic link leads to; without it a link is refused as `unsafe_path`. */
-  followLinks?: boolean | undefined
-}
-
-export interface UploadResult {
-  /** `already-sealed`: the very content was under this name before. */
-  outcome: 'sealed' | 'already-sealed'
-  artifact: Artifact
-  /** Whether an earlier, unfinished upload was gone on with. */
-  resumed: boolean
-  /** Bytes that went to the store this time. */
-  sentBytes: bigint
-}
-
-/** Uploads one file or stream, and returns once it is sealed. */
+/**
+ * Uploads one file or stream, and returns once it is sealed.
+ *
+ * Throws `already_sealed` when the name holds other content, `source_changed` when the file changes
+ * meanwhile, `digest_mismatch` when it is not what was expected, `interrupted` when the signal fired,
+ * and what the server, the network or this machine refuse. Nothing is sealed then, and the upload is
+ * aborted unless the same call can go on with it.
+ */
 export async function upload(
-  _connection: Connection,
-  _source: UploadSource,
-  _target: UploadTarget,
-  _options: UploadOptions = {},
+  connection: Connection,
+  source: UploadSource,
+  target: UploadTarget,
+  options: UploadOptions = {},
 ): Promise<UploadResult> {
-  throw new Error('unfinished')
+  return uploadWithin(createBudget(options), connection, source, target, options)
+}
+
+/** {@link upload} within a budget that several uploads share. */
+export async function uploadWithin(
+  budget: Budget,
+  connection: Connection,
+  from: UploadSource,
+  target: UploadTarget,
+  options: UploadOptions,
+): Promise<UploadResult> {
+  const name = checkName(target.name ?? ('file' in from ? basename(from.file) : undefined))
+  await using source = await openSource(from, options)
+  const signal = options.signal ?? new AbortController().signal
+  const slot =
+    source.kind === 'file'
+      ? openJournal(options.journal, {
+          server: connection.url,
+          task: target.task,
+          run: target.run,
+          name,
+          path: source.path,
+          sizeBytes: source.sizeBytes,
+          mtimeNs: source.mtimeNs,
+          contentType: options.contentType,
+          labels: options.labels,
+          policy: options.policy,
+        })
+      : openJournal(undefined, {})
+  const meter = createMeter(`${target.task}/${target.run ?? '?'}/${name}`, options.onProgress)
+  const job: UploadJob = {
+    budget,
+    connection,
+    source,
+    slot,
+    meter,
+    options,
+    signal,
+    target: { ...target, name },
+  }
+  const earlier = await slot.read()
+  return runJob(job, earlier)
+}
+
+async function runJob(job: UploadJob, earlier: JournalEntry | undefined): Promise<UploadResult> {
+  let entry: JournalEntry =
+    earlier === undefined ? newEntry() : { ...earlier, attempt: earlier.attempt + 1 }
+  await job.slot.write(entry)
+  try {
+    const run = job.target.run ?? (await allotRun(job, entry.requestId))
+    job.meter.reference = formatReference({ ...job.target, run })
+    const outcome = await uploadOnce(job, run, entry, earlier !== undefined).catch(
+      async (error: unknown) => {
+        if (earlier === undefined || !isStale(error)) throw error
+        // The file is not what the earlier call sent, though size and time say so: once anew.
+        await abort(job, entry.uploadId)
+        entry = { ...newEntry(), requestId: entry.requestId, attempt: entry.attempt + 1 }
+        await job.slot.write(entry)
+        return uploadOnce(job, run, entry, false)
+      },
+    )
+    await job.slot.remove()
+    return describe(outcome)
+  } catch (error) {
+    throw await giveUp(job, entry, error)
+  }
+}
+
+function describe({ artifact, isNew, resumed, sentBytes }: UploadOutcome): UploadResult {
+  return { outcome: isNew ? 'sealed' : 'already-sealed', artifact, resumed, sentBytes }
+}
+
+async function allotRun({ connection, target, signal }: UploadJob, requestId: string) {
+  const { run } = await call(
+    connection,
+    'allotRun',
+    { params: { task: target.task }, body: { requestId } },
+    { signal },
+  )
+  return run
+}
+
+/** Whether an earlier upload cannot be gone on with, and a new one may succeed. */
+function isStale(error: unknown): boolean {
+  return (
+    error instanceof ArtifactError &&
+    ['part_conflict', 'upload_conflict', 'upload_ended'].includes(error.code)
+  )
+}
+
+/** What a later call can mend, besides what passes by itself. */
+const RESUMABLE = ['local_io', 'storage_full', 'unauthenticated', 'forbidden']
+
+/** Leaves the upload open if the same call can go on with it, else aborts it. Returns the error. */
+async function giveUp(job: UploadJob, entry: JournalEntry, error: unknown): Promise<unknown> {
+  if (!(error instanceof ArtifactError)) return error
+  const isKept =
+    job.source.kind === 'file' &&
+    job.options.journal !== undefined &&
+    (error.row.retryable || RESUMABLE.includes(error.code))
+  if (!isKept) {
+    const isOpen = job.meter.uploadId !== undefined && error.code !== 'unreachable'
+    if (isOpen) await abort(job, entry.uploadId)
+    await job.slot.remove()
+  }
+  if (error.code !== 'interrupted') return error
+  const outlook = isKept ? 'the same command goes on where it stopped' : 'nothing was sealed'
+  return new ArtifactError(
+    'interrupted',
+    `Cannot finish the upload of ${job.target.name}: interrupted; ${outlook}`,
+    { cause: error.cause },
+  )
+}
+
+/** Best effort: what is not aborted expires. It outlives the signal that ended the upload. */
+async function abort({ connection }: UploadJob, id: string): Promise<void> {
+  await call(
+    connection,
+    'abortUpload',
+    { params: { id } },
+    { signal: AbortSignal.timeout(10_000), tries: 2 },
+  ).catch(() => undefined)
+}
+
+async function openSource(from: UploadSource, options: UploadOptions): Promise<Source> {
+  if (options.signal?.aborted === true) throw interrupted(options.signal.reason)
+  if ('file' in from) return openFileSource(from.file, options.followLinks ?? false)
+  return openStreamSource(from.stream, from.sizeBytes)
+}
+
+function checkName(name: string | undefined): string {
+  const fault = name === undefined ? 'a stream needs one' : findNameFault(name)
+  if (name !== undefined && fault === undefined) return name
+  throw new ArtifactError(
+    'usage',
+    `Cannot upload: the name of the artifact is not valid: ${fault}`,
+    {
+      found: name,
+    },
+  )
 }
