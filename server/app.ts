@@ -62,6 +62,16 @@ export function createApp(parts: AppParts): App {
   return app
 }
 
+/** What comes so often that it would hide the rest of the log. */
+const QUIET: ReadonlySet<string> = new Set([
+  'healthz',
+  'readyz',
+  'metrics',
+  'putBlobPart',
+  'getBlob',
+  'reportProgress',
+])
+
 /** Names every request, finds out who sends it, and notes how it went. */
 function watchRequests(app: App, { intake, log, health }: AppParts): void {
   app.use('*', async (c, next) => {
@@ -76,7 +86,7 @@ function watchRequests(app: App, { intake, log, health }: AppParts): void {
     const endpoint = c.get('endpoint')
     const seconds = (performance.now() - began) / 1000
     health.metrics.observeRequest(endpoint, c.req.method, c.res.status, seconds)
-    log.debug(
+    log[QUIET.has(endpoint) ? 'debug' : 'info'](
       {
         requestId,
         endpoint,

@@ -1,10 +1,8 @@
 /** Structured logs, one JSON object a line. Secrets are cut out where a line is made. */
 import { type DestinationStream, type Logger, pino } from 'pino'
+import type { LogLevel } from './settings.ts'
 
 export type { Logger }
-
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
-export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** What must never be in a log, wherever it turns up. */
 const SECRETS = [

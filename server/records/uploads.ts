@@ -106,6 +106,13 @@ export async function countActiveUploads(sql: AnySql, tokenId: string): Promise<
   return Number(row.count)
 }
 
+/** Uploads that are open or verifying, of all tokens. */
+export async function countAllActiveUploads(sql: AnySql): Promise<number> {
+  const [row] = await sql<[{ count: bigint }]>`
+    select count(*) from artifact.upload where state in ('open', 'verifying')`
+  return Number(row.count)
+}
+
 export type UploadFilter = UploadState | 'active'
 
 /** A place in the list of uploads, the latest opened first. */
@@ -146,9 +153,9 @@ export async function bindParts(sql: AnySql, id: string, parts: readonly Part[])
   const numbers = parts.map((part) => part.number)
   await sql`
     insert into artifact.upload_part (upload_id, number, size, sha256)
-    select ${id}, number, size, sha256 from unnest(
+    select ${id}::uuid, number, size, decode(sha256, 'hex') from unnest(
       ${numbers}::int[], ${parts.map((part) => part.sizeBytes)}::bigint[],
-      ${parts.map((part) => Buffer.from(part.sha256, 'hex'))}::bytea[]
+      ${parts.map((part) => part.sha256)}::text[]
     ) as part (number, size, sha256)
     on conflict (upload_id, number) do nothing`
   return findBoundParts(sql, id, numbers)

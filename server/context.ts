@@ -1,0 +1,274 @@
+/**
+ * Everything that a running server holds, opened in order and let go in reverse: folder, Postgres,
+ * store, feed, sealer, socket, sweep.
+ */
+import { Buffer } from 'node:buffer'
+import { readProfile, writeProfile } from '../client/profile.ts'
+import { createToken, ensureAdminToken, isLiveSecret } from './access/tokens.ts'
+import { createApp } from './app.ts'
+import { sweep } from './care/sweep.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { type Config, readSecretFile, type Secrets } from './config.ts'
+import { keepGrantSecret, takeDataFolder } from './data-folder.ts'
+import { openEventFeed } from './delivery/event-feed.ts'
+import type { Intake } from './intake/open.ts'
+import { type Listener, listen } from './listener.ts'
+import type { Logger } from './logger.ts'
+import { createMetrics } from './metrics.ts'
+import { createOpenApi } from './openapi.ts'
+import { checkDatabase, openDatabase, type Sql } from './records/database.ts'
+import { startEmbeddedPostgres } from './records/embedded-postgres.ts'
+import { checkSchema } from './records/migrate.ts'
+import { checkPrivileges } from './records/privileges.ts'
+import { prepareDatabase } from './records/roles.ts'
+import { countAllActiveUploads } from './records/uploads.ts'
+import { createSealer, type Sealer } from './seal/seal.ts'
+import { type AnyStore, openStore, parseStoreAddress } from './stores/open-store.ts'
+
+export interface ServerOptions {
+  config: Config
+  secrets: Secrets
+  log: Logger
+  version: string
+  clock?: Clock
+}
+
+export interface RunningServer extends AsyncDisposable {
+  readonly url: string
+  /** Path of the profile that was written, if any. */
+  readonly profile: string | undefined
+  /** Rejects when what the server stands on is gone. Never resolves. */
+  readonly failed: Promise<never>
+}
+
+/** How long a seal request waits for the outcome before it answers "verifying". */
+const SEAL_PATIENCE_MS = 2000
+
+/**
+ * Starts a server. It is ready when this returns; disposing of it ends it in good order. Throws
+ * `locked`, `configuration`, `privileges`, `store_unfit`, `store_unavailable` or
+ * `database_unavailable`, and has let go of everything then.
+ */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { config, log } = options
+  const clock = options.clock ?? systemClock
+  await using stack = new AsyncDisposableStack()
+  const failure = Promise.withResolvers<never>()
+  // Nobody may be listening yet when it fails.
+  failure.promise.catch(() => undefined)
+
+  const isLocal = config.database.kind === 'embedded' || config.store.kind === 'filesystem'
+  if (isLocal) stack.use(await takeDataFolder(config.dataFolder))
+  const sql = await openRecords(stack, options, failure.reject)
+  const store = stack.use(await openConfiguredStore(config, clock))
+  const intake = createIntake(config, sql, store, clock)
+  const metrics = createMetrics(() => countAllActiveUploads(sql))
+
+  const stop = new AbortController()
+  const feed = stack.use(
+    await openEventFeed(sql, {
+      watchersMax: config.events.watchersMax,
+      onFault: (error) => log.error({ err: error }, 'event feed failed'),
+    }),
+  )
+  const sealer = stack.use(openSealer(intake, config, log, metrics))
+  const app = createApp({
+    intake,
+    sealer,
+    feed,
+    log,
+    delivery: {
+      sql,
+      store,
+      settings: {
+        publicRead: config.access.publicRead,
+        grantTtlSeconds: config.grants.ttlSeconds,
+      },
+    },
+    health: {
+      metrics,
+      openApi: createOpenApi(options.version),
+      checkReady: async (signal) => {
+        await checkDatabase(sql)
+        await store.check(signal)
+      },
+    },
+    door: store.kind === 'filesystem' ? store : undefined,
+    stop: stop.signal,
+  })
+  if (config.access.adminTokenFile !== undefined) {
+    const secret = await readSecretFile(config.access.adminTokenFile)
+    await ensureAdminToken(sql, secret, 'admin token file')
+  }
+  const listener = stack.use(
+    await listen(app, { ...config.listen, graceSeconds: config.shutdownSeconds }),
+  )
+  // Event streams never end by themselves: they go before the listener waits for its requests.
+  stack.defer(() => stop.abort())
+  const profile = await keepProfile(config, sql, listener, clock)
+  stack.use(startSweeping(intake, sealer, config, log))
+  log.info(
+    { url: listener.url, store: config.store.address, database: config.database.kind },
+    'ready',
+  )
+
+  const held = stack.move()
+  return {
+    url: listener.url,
+    profile,
+    failed: failure.promise,
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  }
+}
+
+/** The database as the runtime role: prepared, up to date, and unable to rewrite history. */
+async function openRecords(
+  stack: AsyncDisposableStack,
+  { config, secrets, log }: ServerOptions,
+  onFailure: (error: unknown) => void,
+): Promise<Sql> {
+  let { databaseUrl: url } = secrets
+  let connectionsMax: number | undefined
+  if (config.database.kind === 'embedded') {
+    const postgres = stack.use(
+      await startEmbeddedPostgres({
+        folder: config.database.folder,
+        log: (message) => log.info(message),
+      }),
+    )
+    const watch = postgres.ended.then(() => onFailure(new Error('The embedded Postgres has ended')))
+    watch.catch(onFailure)
+    await prepare(postgres.adminUrl, log, postgres.serverPassword)
+    url = postgres.serverUrl
+  } else {
+    connectionsMax = config.database.connectionsMax
+    if (secrets.migrationUrl !== undefined) await prepare(secrets.migrationUrl, log)
+  }
+  if (url === undefined) throw new Error('A database address is configured and missing')
+  const { sql } = stack.use(
+    await openDatabase({ url, ...(connectionsMax === undefined ? {} : { connectionsMax }) }),
+  )
+  await checkSchema(sql)
+  await checkPrivileges(sql)
+  return sql
+}
+
+/** Migrates as a role that may, and lets go of that role before anything is served. */
+async function prepare(url: string, log: Logger, serverPassword?: string): Promise<void> {
+  await using admin = await openDatabase({ url, connectionsMax: 2, statementTimeoutSeconds: 0 })
+  const applied = await prepareDatabase(admin.sql, { serverPassword })
+  for (const name of applied) log.info({ migration: name }, 'migrated')
+}
+
+async function openConfiguredStore(config: Config, clock: Clock): Promise<AnyStore> {
+  const { store, grants } = config
+  const isS3 = store.kind === 's3'
+  return openStore(parseStoreAddress(store.address), {
+    clock,
+    grantSecret: isS3 ? new Uint8Array(32) : await readGrantSecret(config.dataFolder, grants),
+    s3: {
+      region: isS3 ? store.region : '',
+      endpoint: isS3 ? store.endpoint : undefined,
+      forcePathStyle: isS3 && store.pathStyle,
+    },
+  })
+}
+
+async function readGrantSecret(
+  dataFolder: string,
+  { secretFile }: Config['grants'],
+): Promise<Uint8Array> {
+  if (secretFile === undefined) return keepGrantSecret(dataFolder)
+  return Buffer.from(await readSecretFile(secretFile))
+}
+
+function createIntake(config: Config, sql: Sql, store: AnyStore, clock: Clock): Intake {
+  const { uploads, grants } = config
+  return {
+    sql,
+    store,
+    clock,
+    settings: {
+      partSizeBytes: uploads.partSizeBytes,
+      sizeBytesMax: uploads.sizeBytesMax,
+      uploadTtlSeconds: uploads.ttlSeconds,
+      grantTtlSeconds: grants.ttlSeconds,
+      openUploadsMax: uploads.openMax,
+      policy: uploads.policy,
+    },
+  }
+}
+
+function openSealer(
+  intake: Intake,
+  config: Config,
+  log: Logger,
+  metrics: ReturnType<typeof createMetrics>,
+): Sealer {
+  return createSealer(intake, {
+    concurrency: config.uploads.rereadConcurrency,
+    patienceMs: SEAL_PATIENCE_MS,
+    onOutcome(outcome, { id, task, run, name, claim }) {
+      metrics.countSeal(outcome, claim?.sizeBytes ?? 0n)
+      log.info({ upload: id, reference: `${task}/${run}/${name}`, outcome }, 'seal ended')
+    },
+    onSetback(upload, error) {
+      metrics.countSetback()
+      log.warn({ upload: upload.id, err: error }, 'seal set back')
+    },
+  })
+}
+
+/** Writes the local profile, with the token that is in it as long as that one is good here. */
+async function keepProfile(
+  config: Config,
+  sql: Sql,
+  { url }: Listener,
+  clock: Clock,
+): Promise<string | undefined> {
+  const folder = config.profileFolder
+  if (folder === undefined) return undefined
+  const known = await readProfile(folder)
+  const isGood = known !== undefined && (await isLiveSecret(sql, known.token, clock))
+  const token = isGood
+    ? known.token
+    : (
+        await createToken(
+          sql,
+          { name: 'local profile', scopes: ['admin'], ttlSeconds: null },
+          clock,
+        )
+      ).secret
+  return writeProfile(folder, { url, token })
+}
+
+/** Sweeps now and then until disposed of; a round under way ends first. */
+function startSweeping(
+  intake: Intake,
+  sealer: Sealer,
+  config: Config,
+  log: Logger,
+): AsyncDisposable {
+  const settings = { eventTtlSeconds: config.events.ttlSeconds, endedTtlSeconds: ENDED_TTL_SECONDS }
+  let round: Promise<void> = Promise.resolve()
+  const start = (): void => {
+    round = round
+      .then(() =>
+        sweep(intake, sealer, settings, (step, uploadId, error) =>
+          log.warn({ step, upload: uploadId, err: error }, 'sweep met a fault'),
+        ),
+      )
+      .catch((error: unknown) => log.error({ err: error }, 'sweep failed'))
+  }
+  start()
+  const timer = setInterval(start, config.sweepSeconds * 1000)
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer)
+      await round
+    },
+  }
+}
+
+/** Ended uploads stay this long for those who ask what became of them. */
+const ENDED_TTL_SECONDS = 30 * 86_400

@@ -1,0 +1,21 @@
+/** All commands of `artifact` under one name: those of the client, and `serve`. */
+import { runCommandLine } from '../client/command-line.ts'
+import type { CommandEntry } from '../client/commands/command.ts'
+import { clientCommands } from '../client/commands/registry.ts'
+import { openProcessContext } from '../client/process-context.ts'
+import { serverVariables } from './settings.ts'
+import { readVersion } from './version.ts'
+
+const serve: CommandEntry = {
+  name: 'serve',
+  summary: 'Run the server',
+  load: async () => (await import('./commands/serve.ts')).serve,
+}
+
+/** Runs the command line of this process and returns its exit code. */
+export async function runProgram(argv: readonly string[]): Promise<number> {
+  using context = openProcessContext(readVersion())
+  return runCommandLine(argv, [...clientCommands, serve], context, {
+    variables: serverVariables(),
+  })
+}
