@@ -9,7 +9,7 @@ import type { EventFeed } from './delivery/event-feed.ts'
 import { mountBlobs } from './http/blobs.ts'
 import { mountEvents } from './http/events.ts'
 import { type Health, mountHealth } from './http/health.ts'
-import type { App, Environment } from './http/mount.ts'
+import { type App, type Environment, findMethods } from './http/mount.ts'
 import { mountTasks } from './http/tasks.ts'
 import { mountTokens } from './http/tokens.ts'
 import { mountUploads } from './http/uploads.ts'
@@ -45,13 +45,20 @@ export function createApp(parts: AppParts): App {
         'request failed',
       )
     const headers = new Headers({ 'content-type': 'application/problem+json' })
+    if (document.status === 405) headers.set('allow', problem.expected ?? '')
     if (document.status === 401) headers.set('www-authenticate', 'Bearer')
     if (document.status === 503 || document.status === 429)
       headers.set('retry-after', String(problem.retryAfterSeconds ?? 1))
     return new Response(JSON.stringify(document), { status: document.status, headers })
   })
-  app.notFound(() => {
-    throw new ArtifactError('not_found', 'Cannot find the address: there is nothing here')
+  app.notFound((c) => {
+    const methods = findMethods(c.req.path)
+    if (methods.length === 0)
+      throw new ArtifactError('not_found', 'Cannot find the address: there is nothing here')
+    throw new ArtifactError('method_not_allowed', `Cannot ${c.req.method} this address`, {
+      expected: methods.join(', '),
+      found: c.req.method,
+    })
   })
   mountHealth(app, health)
   if (parts.door !== undefined) mountBlobs(app, parts.door)

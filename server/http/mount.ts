@@ -6,7 +6,7 @@ import type { HttpBindings } from '@hono/node-server'
 import type { Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { z } from 'zod'
-import type { Endpoint } from '../../schemas/api.ts'
+import { type Endpoint, endpoints } from '../../schemas/api.ts'
 import { ArtifactError, type FieldFault } from '../../schemas/problems.ts'
 import type { Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
@@ -87,6 +87,16 @@ export function mount<E extends Endpoint>(
     if ('raw' in answer) return answer.raw
     return Response.json(answer.body, { status: Number(answer.status), headers: answer.headers })
   })
+}
+
+/** The methods that the endpoint table has for a path; empty when it has no such path. */
+export function findMethods(path: string): string[] {
+  return Object.values<Endpoint>(endpoints)
+    .filter((endpoint) => {
+      const pattern = endpoint.path.replace(/:name$/, '.+').replace(/:[a-z]+/g, '[^/]+')
+      return new RegExp(`^${pattern}$`).test(path)
+    })
+    .map(({ method }) => method)
 }
 
 function limitBody(endpoint: Endpoint) {
