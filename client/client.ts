@@ -31,12 +31,6 @@ export { type GetOptions, type GetReference, type GetResult, get } from './trans
 export { type GetRunOptions, type GetRunResult, getRun } from './transfer/get-run.ts'
 export type { OnProgress, TransferProgress } from './transfer/progress.ts'
 export { upload } from './transfer/upload.ts'
-export type {
-  UploadOptions,
-  UploadResult,
-  UploadSource,
-  UploadTarget,
-} from './transfer/upload-job.ts'
 export {
   type FailedFile,
   type UploadAllOptions,
@@ -44,6 +38,12 @@ export {
   type UploadEntry,
   uploadAll,
 } from './transfer/upload-all.ts'
+export type {
+  UploadOptions,
+  UploadResult,
+  UploadSource,
+  UploadTarget,
+} from './transfer/upload-job.ts'
 export {
   type VerifyFileOptions,
   type VerifyFileResult,

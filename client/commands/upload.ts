@@ -7,13 +7,9 @@ import { describeFailure, summariseError } from '../error-report.ts'
 import { formatBytes, formatCount, formatElapsed, sanitise } from '../terminal-format.ts'
 import { showProgress } from '../terminal-progress.ts'
 import type { Connection } from '../transfer/connection.ts'
-import {
-  type UploadOptions,
-  type UploadResult,
-  type UploadSource,
-  upload as uploadOne,
-} from '../transfer/upload.ts'
+import { upload as uploadOne } from '../transfer/upload.ts'
 import { type UploadAllResult, type UploadEntry, uploadAll } from '../transfer/upload-all.ts'
+import type { UploadOptions, UploadResult, UploadSource } from '../transfer/upload-job.ts'
 import {
   type CommandContext,
   choice,

@@ -1,0 +1,127 @@
+/**
+ * What a transfer may use at once: memory for parts, and requests on their way. Several transfers
+ * that share a budget stay within it together.
+ */
+import { interrupted } from './connection.ts'
+
+export const DEFAULT_CONCURRENCY = 6
+export const DEFAULT_MEMORY_BYTES = 256 * 1024 ** 2
+
+/** A counted resource; who waits is served in order. */
+export interface Semaphore {
+  readonly total: number
+  /** Waits until `count` (at most `total`) is free; throws `interrupted` when the signal fires. */
+  acquire(count: number, signal: AbortSignal): Promise<void>
+  /** Takes it if it is free at once and nobody waits. */
+  tryAcquire(count: number): boolean
+  release(count: number): void
+}
+
+export interface Budget {
+  /** In bytes. */
+  memory: Semaphore
+  /** Requests that move bytes. */
+  requests: Semaphore
+}
+
+export function createBudget(options: {
+  memoryBytes?: number | undefined
+  concurrency?: number | undefined
+}): Budget {
+  return {
+    memory: createSemaphore(options.memoryBytes ?? DEFAULT_MEMORY_BYTES),
+    requests: createSemaphore(options.concurrency ?? DEFAULT_CONCURRENCY),
+  }
+}
+
+export function createSemaphore(total: number, free = total): Semaphore {
+  const waiting: { count: number; wake: () => void }[] = []
+  const serve = () => {
+    for (let next = waiting[0]; next !== undefined && next.count <= free; next = waiting[0]) {
+      waiting.shift()
+      free -= next.count
+      next.wake()
+    }
+  }
+  return {
+    total,
+    async acquire(count, signal) {
+      if (signal.aborted) throw interrupted(signal.reason)
+      if (this.tryAcquire(count)) return
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      const waiter = { count, wake: resolve }
+      const giveUp = () => {
+        waiting.splice(waiting.indexOf(waiter), 1)
+        serve()
+        reject(interrupted(signal.reason))
+      }
+      waiting.push(waiter)
+      signal.addEventListener('abort', giveUp, { once: true })
+      try {
+        await promise
+      } finally {
+        signal.removeEventListener('abort', giveUp)
+      }
+    },
+    tryAcquire(count) {
+      if (waiting.length > 0 || count > free) return false
+      free -= count
+      return true
+    },
+    release(count) {
+      free += count
+      serve()
+    },
+  }
+}
+
+/** Buffers of one size, used again and again. Dispose of it when none is in use any more. */
+export interface BufferPool extends Disposable {
+  acquire(signal: AbortSignal): Promise<Uint8Array>
+  release(buffer: Uint8Array): void
+}
+
+/**
+ * A pool of at most `countMax` buffers within the memory of the budget. It waits for its first buffer
+ * only; for a further one it takes what is free, else it waits for its own: so pools that share
+ * a budget cannot block each other.
+ */
+export function createBufferPool(
+  memory: Semaphore,
+  sizeBytes: number,
+  countMax: number,
+): BufferPool {
+  const cost = Math.min(sizeBytes, memory.total)
+  const free: Uint8Array[] = []
+  const returns = createSemaphore(countMax, 0)
+  let count = 0
+  let idle = 0
+  return {
+    async acquire(signal) {
+      if (count === 0) {
+        count = 1
+        await memory.acquire(cost, signal).catch((error: unknown) => {
+          count = 0
+          throw error
+        })
+        return Buffer.allocUnsafeSlow(sizeBytes)
+      }
+      if (idle === 0 && count < countMax && memory.tryAcquire(cost)) {
+        count++
+        return Buffer.allocUnsafeSlow(sizeBytes)
+      }
+      await returns.acquire(1, signal)
+      idle--
+      return free.pop() ?? Buffer.allocUnsafeSlow(sizeBytes)
+    },
+    release(buffer) {
+      free.push(buffer)
+      idle++
+      returns.release(1)
+    },
+    [Symbol.dispose]() {
+      memory.release(cost * count)
+      count = 0
+    },
+  }
+}

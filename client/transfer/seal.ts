@@ -1,0 +1,69 @@
+import type { Artifact } from '../../schemas/artifact.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import type { Upload } from '../../schemas/upload.ts'
+import { call, PATIENT_TRIES } from '../api.ts'
+import type { ContentDigest } from '../verify/digest.ts'
+import type { Connection } from './connection.ts'
+import type { Meter } from './meter.ts'
+import { pause } from './retry.ts'
+
+/** Between two questions; the server itself waits a while before it answers. */
+const QUESTION_MS = 100
+
+/**
+ * Seals an upload, and waits while the server reads what it stores. Returns the artifact, which is
+ * what was sent: else `bad_reply`. Throws what the server found.
+ */
+export async function sealUpload(
+  connection: Connection,
+  upload: Pick<Upload, 'id' | 'reference'>,
+  digest: ContentDigest,
+  meter: Meter,
+  signal: AbortSignal,
+): Promise<Artifact> {
+  meter.begin('verifying', digest.sizeBytes)
+  const body = {
+    sha256: digest.sha256,
+    sizeBytes: String(digest.sizeBytes),
+    parts: digest.parts,
+  }
+  for (;;) {
+    const reply = await call(
+      connection,
+      'sealUpload',
+      { params: { id: upload.id }, body },
+      { signal, tries: PATIENT_TRIES },
+    )
+    if (reply.state === 'sealed') {
+      meter.moveTo(digest.sizeBytes)
+      meter.flush()
+      return checkSealed(reply.artifact, upload.reference, digest)
+    }
+    if (reply.state !== 'verifying')
+      throw new ArtifactError(
+        'bad_reply',
+        `Cannot seal ${upload.reference}: it is ${reply.state}`,
+        {
+          expected: 'sealed or verifying',
+          found: reply.state,
+        },
+      )
+    meter.moveTo(BigInt(reply.verifiedBytes))
+    await pause(QUESTION_MS, signal)
+  }
+}
+
+/** Throws `bad_reply` unless the sealed record says what was sent. */
+export function checkSealed(
+  artifact: Artifact,
+  reference: string,
+  digest: Pick<ContentDigest, 'sha256' | 'sizeBytes'>,
+): Artifact {
+  const found = `${artifact.reference}, sha256 ${artifact.sha256}, ${artifact.sizeBytes} bytes`
+  const expected = `${reference}, sha256 ${digest.sha256}, ${digest.sizeBytes} bytes`
+  if (found === expected) return artifact
+  throw new ArtifactError('bad_reply', `Cannot trust the seal of ${reference}: it says otherwise`, {
+    expected,
+    found,
+  })
+}

@@ -1,0 +1,275 @@
+/**
+ * The bytes of an upload on their way: one pass over the source, every part hashed from the buffer
+ * that is then sent, so that nothing can change between the two.
+ */
+import { createHash } from 'node:crypto'
+import type { Part } from '../../schemas/artifact.ts'
+import { countParts, planParts } from '../../schemas/part-plan.ts'
+import { PARTS_MAX } from '../../schemas/primitives.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import {
+  type ContentDigest,
+  type ContentHasher,
+  createContentHasher,
+  sha256Of,
+} from '../verify/digest.ts'
+import { type Budget, type BufferPool, createBufferPool, createSemaphore } from './budget.ts'
+import { interrupted } from './connection.ts'
+import { type OutgoingPart, type SendContext, sendPart } from './send-part.ts'
+import { type FileSource, type Source, sourceChanged } from './source.ts'
+
+/** Pieces in which bytes are read and hashed, and handed to a socket. */
+const READ_BYTES = 1024 ** 2
+const CHUNK_BYTES = 256 * 1024
+
+export interface SendPlan {
+  partSizeBytes: number
+  /** SHA-256 of the parts that the store holds already, by number. */
+  held: ReadonlyMap<number, string>
+  /** `false`: only hash; the store has it all. */
+  isSending: boolean
+}
+
+/** What went out. */
+export interface SentContent {
+  digest: ContentDigest
+  sentBytes: bigint
+}
+
+interface ReadPart {
+  part: OutgoingPart
+  /** Gives the memory back. */
+  release(): void
+}
+
+/**
+ * Reads the source from its first byte to its last and sends what the store does not hold.
+ *
+ * Throws `source_changed` when the file changes meanwhile, `part_conflict` when it has other bytes
+ * than a part that the store holds, `limit_exceeded` when a stream has more parts than allowed, and
+ * whatever a part could not be sent for.
+ */
+export async function sendAll(
+  context: SendContext,
+  budget: Budget,
+  source: Source,
+  plan: SendPlan,
+): Promise<SentContent> {
+  const failure = new AbortController()
+  const signal = AbortSignal.any([context.signal, failure.signal])
+  const hasher = createContentHasher(plan.partSizeBytes)
+  const running = new Set<Promise<void>>()
+  let sentBytes = 0n
+
+  const deliver = async ({ part, release }: ReadPart): Promise<void> => {
+    try {
+      await budget.requests.acquire(1, signal)
+      try {
+        await sendPart({ ...context, signal }, part)
+      } finally {
+        budget.requests.release(1)
+      }
+      context.meter.settle(part.sizeBytes)
+      sentBytes += BigInt(part.sizeBytes)
+    } finally {
+      release()
+    }
+  }
+  using pool = createPool(budget, source, plan)
+  let firstError: { error: unknown } | undefined
+  const fail = (error: unknown) => {
+    firstError ??= { error }
+    failure.abort(error)
+  }
+  try {
+    const parts = pool === undefined ? readTwice : readBuffered
+    for await (const read of parts({ source, plan, hasher, pool, budget, signal })) {
+      if (isSkipped(plan, read.part)) {
+        context.meter.skip(read.part.sizeBytes)
+        read.release()
+        continue
+      }
+      const task = deliver(read)
+        .catch(fail)
+        .finally(() => running.delete(task))
+      running.add(task)
+    }
+  } catch (error) {
+    fail(error)
+  }
+  await Promise.all(running)
+  if (firstError !== undefined) throw firstError.error
+  const digest = hasher.finish()
+  await source.checkEnd(digest.sizeBytes, signal)
+  return { digest, sentBytes }
+}
+
+/** One part from memory; the whole of a small artifact. */
+export function bufferedPart(part: Part, bytes: Uint8Array): OutgoingPart {
+  return {
+    ...part,
+    *chunks() {
+      for (let offset = 0; offset < bytes.length; offset += CHUNK_BYTES)
+        yield bytes.subarray(offset, offset + CHUNK_BYTES)
+    },
+    rehash: async () => sha256Of(bytes),
+    changed: (found) =>
+      new ArtifactError(
+        'part_mismatch',
+        `Cannot send part ${part.number}: its bytes changed in the memory of this machine`,
+        { expected: part.sha256, found },
+      ),
+  }
+}
+
+/**
+ * Fills the buffer from the source, hashing each piece as it comes; answers less than the length of
+ * the buffer only at the end of the source.
+ */
+export async function fillBuffer(
+  source: Source,
+  buffer: Uint8Array,
+  hasher: ContentHasher,
+  signal: AbortSignal,
+): Promise<number> {
+  let filled = 0
+  while (filled < buffer.length) {
+    const slice = buffer.subarray(filled, filled + READ_BYTES)
+    const read = await source.read(slice, signal)
+    hasher.update(slice.subarray(0, read))
+    filled += read
+    if (read < slice.length) break
+  }
+  return filled
+}
+
+interface Reading {
+  source: Source
+  plan: SendPlan
+  hasher: ContentHasher
+  pool: (BufferPool & { sizeBytes: number }) | undefined
+  budget: Budget
+  signal: AbortSignal
+}
+
+/** Buffers for the parts, or none when a part takes more than half of the memory. */
+function createPool(
+  { memory, requests }: Budget,
+  source: Source,
+  { partSizeBytes }: SendPlan,
+): Reading['pool'] {
+  const sizeBytes =
+    source.sizeBytes !== undefined && source.sizeBytes < BigInt(partSizeBytes)
+      ? Math.max(1, Number(source.sizeBytes))
+      : partSizeBytes
+  if (source.kind === 'file' && sizeBytes * 2 > memory.total) return undefined
+  if (sizeBytes > memory.total)
+    throw new ArtifactError(
+      'usage',
+      'Cannot upload the stream: a part of it does not fit into the memory allowed',
+      { expected: `at least ${sizeBytes} bytes of memory`, found: `${memory.total} bytes` },
+    )
+  return Object.assign(createBufferPool(memory, sizeBytes, requests.total + 1), { sizeBytes })
+}
+
+/** Whether the store holds the part; throws when it holds another one in its place. */
+function isSkipped({ held, isSending }: SendPlan, part: Part): boolean {
+  if (!isSending) return true
+  const sha256 = held.get(part.number)
+  if (sha256 === undefined) return false
+  if (sha256 === part.sha256) return true
+  throw new ArtifactError(
+    'part_conflict',
+    `Cannot go on with the upload: part ${part.number} is not what was sent before`,
+    { expected: sha256, found: part.sha256 },
+  )
+}
+
+async function* readBuffered(reading: Reading): AsyncGenerator<ReadPart> {
+  const { source, plan, hasher, pool, signal } = reading
+  if (pool === undefined) return
+  const count = countKnown(source, plan)
+  for (let number = 1; count === undefined || number <= count; number++) {
+    if (signal.aborted) throw interrupted(signal.reason)
+    const buffer = await pool.acquire(signal)
+    const filled = await fillBuffer(source, buffer, hasher, signal)
+    if (filled === 0) return pool.release(buffer)
+    if (number > PARTS_MAX) throw tooManyParts(plan)
+    const part = { number, sizeBytes: filled, sha256: digestOf(hasher, number) }
+    const isShort = filled < plan.partSizeBytes
+    // A file that ends early is noticed before its last part goes out.
+    if (isShort && source.kind === 'file') await source.checkEnd(hasher.sizeBytes, signal)
+    yield {
+      part: bufferedPart(part, buffer.subarray(0, filled)),
+      release: () => pool.release(buffer),
+    }
+    if (isShort) return
+  }
+}
+
+/** Parts too large for the memory: hashed in one reading of the file, sent in another. */
+async function* readTwice(reading: Reading): AsyncGenerator<ReadPart> {
+  const { source, plan, hasher, budget, signal } = reading
+  if (source.kind !== 'file') return
+  // One part ahead of those on their way: no more than that is hashed before it can be sent.
+  const ahead = createSemaphore(budget.requests.total + 1)
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+  for (const { number, offset, sizeBytes } of planParts(source.sizeBytes, plan.partSizeBytes)) {
+    await ahead.acquire(1, signal)
+    for (let left = sizeBytes; left > 0; ) {
+      if (signal.aborted) throw interrupted(signal.reason)
+      const read = await fillBuffer(source, buffer.subarray(0, left), hasher, signal)
+      if (read === 0) await source.checkEnd(hasher.sizeBytes, signal)
+      left -= read
+    }
+    const part = { number, sizeBytes, sha256: digestOf(hasher, number) }
+    yield { part: filePart(source, part, offset), release: () => ahead.release(1) }
+  }
+}
+
+/** A part that is read from the file whenever its bytes are wanted. */
+function filePart(source: FileSource, part: Part, offset: bigint): OutgoingPart {
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    for (let done = 0; done < part.sizeBytes; ) {
+      // A new one for each: the socket may still hold the one before.
+      const chunk = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, part.sizeBytes - done))
+      const read = await source.readAt(chunk, offset + BigInt(done))
+      if (read < chunk.length)
+        throw sourceChanged(source.path, `${part.sizeBytes} bytes`, `${done + read} bytes`)
+      yield chunk
+      done += read
+    }
+  }
+  return {
+    ...part,
+    chunks,
+    async rehash() {
+      const hash = createHash('sha256')
+      for await (const chunk of chunks()) hash.update(chunk)
+      return hash.digest('hex')
+    },
+    changed: (found) => sourceChanged(source.path, part.sha256, found),
+  }
+}
+
+function countKnown(source: Source, plan: SendPlan): number | undefined {
+  if (source.sizeBytes === undefined) return undefined
+  const count = countParts(source.sizeBytes, plan.partSizeBytes)
+  if (count > PARTS_MAX) throw tooManyParts(plan)
+  return count
+}
+
+/** Digest of the part that was hashed last; a short one is the last of all, and ends there. */
+function digestOf(hasher: ContentHasher, number: number): string {
+  const part = hasher.parts[number - 1] ?? hasher.fork().finish().parts[number - 1]
+  if (part === undefined) throw new Error(`Part ${number} was not hashed`)
+  return part.sha256
+}
+
+function tooManyParts(plan: SendPlan): ArtifactError {
+  const most = BigInt(PARTS_MAX) * BigInt(plan.partSizeBytes)
+  return new ArtifactError('limit_exceeded', 'Cannot upload: there are too many parts', {
+    expected: `at most ${PARTS_MAX} parts of ${plan.partSizeBytes} bytes (${most} bytes)`,
+    found: `more than ${most} bytes`,
+  })
+}
