@@ -28,8 +28,12 @@ async function tool(cwd: string, program: string, ...args: string[]): Promise<st
   const kept = Object.entries(process.env).filter(
     ([name]) => !/^npm_(?!config_registry$)/.test(name),
   )
-  const { stdout } = await execute(program, args, { cwd, env: Object.fromEntries(kept) })
-  return stdout
+  const outcome = await execute(program, args, { cwd, env: Object.fromEntries(kept) }).catch(
+    (error: { stdout?: string; stderr?: string }) => error,
+  )
+  if (outcome instanceof Error)
+    throw new Error(`${outcome.message}\n${outcome.stdout}\n${outcome.stderr}`)
+  return outcome.stdout ?? ''
 }
 
 beforeAll(async () => {

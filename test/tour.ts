@@ -16,15 +16,19 @@ const root = join(import.meta.dirname, '..')
 const nodeBinary = join(root, 'node_modules', 'node', 'bin', 'node')
 const PARTS_WANTED = 8
 
-/** Runs one command as a person would, showing it; returns its stdout. */
-type Run = (args: readonly string[], exit?: number) => Promise<string>
+/** Runs one command as a person would, and shows it; returns its stdout. */
+type Run = (
+  args: readonly string[],
+  options?: { exit?: number; isShown?: boolean },
+) => Promise<string>
 
 async function tour(place: Place, file: string, signal: AbortSignal): Promise<void> {
-  const run: Run = async (args, exit = EXITS.done) => {
-    say(`$ artifact ${args.join(' ')}`)
+  const run: Run = async (args, { exit = EXITS.done, isShown = true } = {}) => {
+    if (isShown) say(`$ artifact ${args.join(' ')}`)
     const outcome = await runProgram(place, args, { stderr: 'inherit', signal })
-    if (outcome.stdout !== '') say(outcome.stdout.trimEnd())
-    hold(`exit ${exit}`, outcome.exit, exit)
+    if (isShown && outcome.stdout !== '') say(outcome.stdout.trimEnd())
+    if (outcome.exit !== exit)
+      throw new Error(`artifact ${args[0]}: expected exit ${exit}, found ${outcome.exit}`)
     return outcome.stdout
   }
   say('1. A server on an empty data folder: embedded Postgres, bytes in a folder.')
@@ -42,7 +46,10 @@ async function showUpload(run: Run, file: string): Promise<Artifact> {
   say(`\n2. Upload ${size} bytes in parts; the store refuses every part whose SHA-256 differs.`)
   const reference = (await run(['upload', file, 'tour'])).trim().split('\n').at(-1) ?? ''
   say('\n3. The sealed record. Nothing in it ever changes.')
-  const record = Artifact.parse(JSON.parse(await run(['info', reference, '--json'])))
+  await run(['info', reference])
+  const record = Artifact.parse(
+    JSON.parse(await run(['info', reference, '--json'], { isShown: false })),
+  )
   hold('the record has the SHA-256 of the file', record.sha256, await hashFile(file))
   hold('the record has its size', record.sizeBytes, String(size))
   if (file === nodeBinary)
@@ -74,7 +81,8 @@ async function showRefusal(run: Run, record: Artifact, place: Place): Promise<vo
   const folder = join(place.folder, 'tampered')
   await mkdir(folder)
   const target = join(folder, basename(record.name))
-  await run(['get', record.reference, '--verify', '-o', target], EXITS.integrity)
+  await run(['get', record.reference, '--verify', '-o', target], { exit: EXITS.integrity })
+  say(`  held: it is refused with exit ${EXITS.integrity}`)
   hold('nothing is left behind', (await readdir(folder)).join(), '')
 }
 
