@@ -1,0 +1,4 @@
+import { inject } from 'vitest'
+import { describeAttacks } from './attack-suite.ts'
+
+describeAttacks(() => inject('postgres'))
