@@ -15,7 +15,7 @@ const serve: CommandEntry = {
 /** Runs the command line of this process and returns its exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   using context = openProcessContext(readVersion())
-  return runCommandLine(argv, [...clientCommands, serve], context, {
+  return await runCommandLine(argv, [...clientCommands, serve], context, {
     variables: serverVariables(),
   })
 }

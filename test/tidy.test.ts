@@ -251,6 +251,27 @@ describe('shape', () => {
     )
   })
 
+  it('awaits what it returns while it holds something open', () => {
+    // `using` closes at the return: a promise that is returned bare goes on without what it uses.
+    const isBare = (node: Node, source: Source) => {
+      if (!isFunction(node) || node.async !== true) return undefined
+      const inside = ownNodes(node, source)
+      const held = inside.find(({ kind }) => kind === 'using' || kind === 'await using')
+      const bare = inside.find(
+        ({ type, start, argument }) =>
+          type === 'ReturnStatement' &&
+          held !== undefined &&
+          start > held.start &&
+          asNode(argument)?.type === 'CallExpression' &&
+          !isPlainCall(asNode(argument), source),
+      )
+      return bare === undefined || isPermitted('return', bare, source)
+        ? undefined
+        : `returns a call without await in line ${source.lineOf(bare.start)}`
+    }
+    expect(findings(sources, isBare)).toEqual([])
+  })
+
   it('explains every exported function and class', () => {
     const isBare = (node: Node, { text }: Source, parent: Node | undefined) => {
       if (!/^(FunctionDeclaration|ClassDeclaration)$/.test(node.type)) return undefined
@@ -337,17 +358,39 @@ describe('package', () => {
 const isFunction = (node: Node) =>
   /^(FunctionDeclaration|FunctionExpression|ArrowFunctionExpression)$/.test(node.type)
 
+/** A call of a function of the same file that gives no promise. */
+function isPlainCall(call: Node | undefined, source: Source): boolean {
+  const name = formatMember(call?.callee)
+  return source.nodes.some(({ node }) => {
+    if (node.type !== 'FunctionDeclaration' || formatMember(node.id) !== name) return false
+    const type = asNode(node.returnType)
+    return node.async !== true && !source.text.slice(type?.start, type?.end).startsWith(': Promise')
+  })
+}
+
+/** Functions directly inside this one. */
+function innerFunctions(node: Node, source: Source): Node[] {
+  const within = source.nodes
+    .map(({ node: inner }) => inner)
+    .filter((inner) => isFunction(inner) && inner.start > node.start && inner.end <= node.end)
+  const isOutermost = ({ start, end }: Node) =>
+    !within.some((other) => other.start < start && other.end >= end)
+  return within.filter(isOutermost)
+}
+
+/** Nodes of a function beside those of the functions inside it. */
+function ownNodes(node: Node, source: Source): Node[] {
+  const inner = innerFunctions(node, source)
+  return source.nodes
+    .map(({ node: one }) => one)
+    .filter(({ start, end }) => start > node.start && end <= node.end)
+    .filter(({ start, end }) => !inner.some((other) => other.start <= start && other.end >= end))
+}
+
 /** Lines of a function beside those of the longer functions inside it: a factory is not its methods. */
 function countOwnLines(node: Node, source: Source): number {
   const spanOf = ({ start, end }: Node) => source.lineOf(end) - source.lineOf(start) + 1
-  const within = source.nodes.filter(
-    ({ node: inner }) => isFunction(inner) && inner.start > node.start && inner.end <= node.end,
-  )
-  const outermost = within.filter(
-    ({ node: inner }) =>
-      !within.some(({ node: other }) => other.start < inner.start && other.end >= inner.end),
-  )
-  const nested = outermost.map(({ node: inner }) => spanOf(inner) - 1)
+  const nested = innerFunctions(node, source).map((inner) => spanOf(inner) - 1)
   return spanOf(node) - nested.reduce((total, lines) => total + lines, 0)
 }
 

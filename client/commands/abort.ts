@@ -37,7 +37,7 @@ export const abort = defineCommand({
         : (await findOpenUploads(connection, reference, signal)).map(({ id }) => id)
     const id = chooseOnly(ids, positionals.upload)
     const upload = await call(connection, 'abortUpload', { params: { id } }, { signal })
-    if (globals.json) return terminal.printJson(upload)
+    if (globals.json) return await terminal.printJson(upload)
     terminal.say(`Aborted the upload of ${sanitise(upload.reference)}; the name is free`)
     await terminal.print(upload.id)
   },

@@ -113,7 +113,7 @@ async function getFile(
     using view = await showProgress(
       quiet ? { ...context, globals: { ...globals, quiet } } : context,
     )
-    return getOne(connection, reference, {
+    return await getOne(connection, reference, {
       ...transferOptions(options, context, view),
       output: toStdout ? stdout.stream : (options.output ?? basename(reference.name)),
       spool: options.spool,
@@ -153,7 +153,7 @@ async function getFolder(
 
   async function getAloud() {
     using view = await showProgress(context)
-    return getRun(connection, task, run, folder, {
+    return await getRun(connection, task, run, folder, {
       ...transferOptions(options, context, view),
       prefix: options.prefix,
     })

@@ -52,7 +52,7 @@ export const tokenCreate = defineCommand({
     const ttlSeconds = options.ttl === undefined ? TTL_DEFAULT_SECONDS : options.ttl
     const body = { name: options.name, scopes: options.scope, ttlSeconds }
     const created = await call(connection, 'createToken', { body }, { signal })
-    if (globals.json) return terminal.printJson(created)
+    if (globals.json) return await terminal.printJson(created)
     const { token, secret } = created
     const end = token.expiresAt === null ? 'never' : formatMoment(token.expiresAt)
     terminal.say(`Made token ${token.id} (${sanitise(token.name)}), expires ${end}`)

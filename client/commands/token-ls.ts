@@ -23,7 +23,7 @@ export const tokenLs = defineCommand({
     const tokens: Token[] = []
     const pages = readPages((query) => call(connection, 'listTokens', { query }, { signal }))
     for await (const { items } of pages) tokens.push(...items)
-    if (globals.json) return terminal.printJson({ tokens })
+    if (globals.json) return await terminal.printJson({ tokens })
     const rows = tokens.map((token) => [
       token.id,
       describeState(token, clock()),

@@ -32,7 +32,7 @@ export const tokenRevoke = defineCommand({
       })
     await using connection = await connectServer(context)
     const token = await call(connection, 'revokeToken', { params: { id } }, { signal })
-    if (globals.json) return terminal.printJson(token)
+    if (globals.json) return await terminal.printJson(token)
     terminal.say(`Revoked token ${token.id} (${sanitise(token.name)})`)
   },
 })

@@ -222,7 +222,7 @@ async function uploadSingle(
 
   async function uploadAloud() {
     using view = await showProgress(context)
-    return uploadOne(connection, source, target, {
+    return await uploadOne(connection, source, target, {
       ...transferOptions(options, context),
       onProgress: (progress) => view.update('', progress),
     })
@@ -259,7 +259,7 @@ async function uploadSeveral(
   async function uploadAloud() {
     using view = await showProgress(context)
     const { expectSha256: _, ...shared } = transferOptions(options, context)
-    return uploadAll(connection, entries, target, {
+    return await uploadAll(connection, entries, target, {
       ...shared,
       onProgress: (progress) => view.update('', progress),
     })

@@ -33,7 +33,7 @@ export const verify = defineCommand({
     const reference = parseArtifactReference(positionals.reference)
     await using connection = await connectServer(context)
     const result = await verifyAloud()
-    if (globals.json) return terminal.printJson(result)
+    if (globals.json) return await terminal.printJson(result)
     const { artifact, checks } = result
     const size = formatBytes(BigInt(artifact.sizeBytes))
     terminal.say(
@@ -42,7 +42,7 @@ export const verify = defineCommand({
 
     async function verifyAloud() {
       using view = await showProgress(context)
-      return verifyFile(connection, positionals.file, reference, {
+      return await verifyFile(connection, positionals.file, reference, {
         signal,
         onProgress: (progress) => view.update('', progress),
       })

@@ -75,7 +75,7 @@ export async function uploadWithin(
     target: { ...target, name },
   }
   const earlier = await slot.read()
-  return runJob(job, earlier)
+  return await runJob(job, earlier)
 }
 
 async function runJob(job: UploadJob, earlier: JournalEntry | undefined): Promise<UploadResult> {
