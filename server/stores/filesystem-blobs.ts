@@ -37,7 +37,7 @@ export async function moveToBlobs(
 ): Promise<void> {
   {
     await using handle = await open(path, 'r+')
-    // Longer when parts were sent that the seal does not name.
+    // Longer when a part was refused that lay behind the last one.
     const { size } = await handle.stat({ bigint: true })
     if (size !== sizeBytes) await handle.truncate(Number(sizeBytes))
     await handle.sync()
@@ -77,6 +77,7 @@ export async function* readBlob(
     position += bytesRead
     yield buffer.subarray(0, bytesRead)
   }
+  signal?.throwIfAborted()
 }
 
 /**

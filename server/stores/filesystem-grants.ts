@@ -73,7 +73,6 @@ export function createGranter(secret: Uint8Array, clock: Clock): Granter {
       const values = [...numbers, sha256, expiry(ttlSeconds)]
       return formatGrant(secret, 'PUT', key, PUT_FIELDS, values, {
         'content-length': String(sizeBytes),
-        'content-type': 'application/octet-stream',
       })
     },
     grantRead({ key, tag, fileName, contentType, bound }, ttlSeconds) {

@@ -36,7 +36,8 @@ export function checkPartList(plan: BlobPlan, parts: readonly Part[]): bigint {
 }
 
 /**
- * That the store holds every one of `parts`. Throws `part_missing`, `size_mismatch`, or
+ * That the store holds every one of `parts` and no other. Throws `part_missing`, `size_mismatch`
+ * (some S3 stores complete only what was sent in full, so none may leave a part out), or
  * `part_mismatch` where the store kept another digest.
  */
 export function checkPartsHeld(
@@ -59,6 +60,11 @@ export function checkPartsHeld(
         { expected: `sha256 ${part.sha256}`, found: `sha256 ${found.sha256}` },
       )
   }
+  if (held.size > parts.length)
+    throw new ArtifactError('size_mismatch', `Cannot complete ${key}: more parts were sent`, {
+      expected: `${parts.length} parts`,
+      found: `${held.size} parts`,
+    })
 }
 
 function wrongSize(key: string, part: Part, foundBytes: number): ArtifactError {

@@ -9,7 +9,7 @@ import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { PartInStore } from './part-list.ts'
 import { attempt, call, demand, placeOf, type S3Bucket } from './s3-bucket.ts'
-import { isGone, isStatus, nameS3Error } from './s3-errors.ts'
+import { isGone, isStatus, nameS3Error, refusalOf } from './s3-errors.ts'
 
 export interface PartInBucket extends PartInStore {
   etag: string
@@ -107,6 +107,11 @@ export async function completeUpload(
   } catch (error) {
     if (isStatus(error, 412)) return 'exists'
     if (isGone(error)) return 'gone'
+    // Something landed since the parts were listed; the next try sees it.
+    if (refusalOf(error)?.code === 'InvalidPart')
+      throw new ArtifactError('store_unavailable', `Cannot complete ${key}: its parts changed`, {
+        cause: error,
+      })
     throw nameS3Error(`complete ${key}`, error)
   }
 }

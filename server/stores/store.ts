@@ -78,19 +78,27 @@ export interface Store extends AsyncDisposable {
   readonly limits: StoreLimits
   readonly capabilities: StoreCapabilities
 
-  /** Makes room for a new key. The text it returns is all that must be remembered. */
+  /**
+   * Makes room for a new key. The text it returns is all that must be remembered. May be repeated
+   * until one such text is remembered; a session that is not is left to the store to forget.
+   */
   begin(plan: BlobPlan): Promise<string>
 
   /** A signed request that stores exactly the bytes with this size and digest as this part, for `ttlSeconds`. */
   grantPart(session: BlobSession, part: Part, ttlSeconds: number): Promise<Grant>
 
-  /** The parts held, by number; empty when the session has ended. */
+  /**
+   * The parts held, by number. None once the session has ended, but for an object of one part that
+   * was put as it is.
+   */
   listParts(session: BlobSession): Promise<HeldPart[]>
 
   /**
    * Makes the object of all parts, under a key that no grant can write again; must be durable when
    * it returns. Repeating it after success gives the same answer. Throws `part_missing` when the
-   * store does not hold a part, and `size_mismatch` when one has another size.
+   * store does not hold a part, `size_mismatch` when one has another size or more were sent than
+   * `parts` names, `part_mismatch` when the store kept another digest, and `upload_ended` when the
+   * store has let the session go.
    */
   complete(session: BlobSession, parts: readonly Part[]): Promise<Blob>
 
