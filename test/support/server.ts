@@ -18,6 +18,7 @@ import { createLogger } from '../../server/logger.ts'
 import type { Sql } from '../../server/records/database.ts'
 import type { RawSettings } from '../../server/settings.ts'
 import { createTestDatabase } from './database.ts'
+import { checkReply } from './reply-checker.ts'
 
 export interface TestServerOptions {
   /** As on the command line; by default parts of 64 KiB in a folder, no profile. */
@@ -50,7 +51,10 @@ export interface TestServer extends AsyncDisposable {
   readonly log: string[]
   /** Makes another token. */
   createToken(scopes: string[], ttlSeconds?: number): Promise<string>
-  /** One request; JSON in and out; as admin unless another token, or `null`, is given. */
+  /**
+   * One request; JSON in and out; as admin unless another token, or `null`, is given. Throws when
+   * the reply is not one that `/openapi.json` promises.
+   */
   request(
     method: string,
     path: string,
@@ -114,7 +118,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       return (await createToken(database.server, request, clock)).secret
     },
     request: (method, path, { body, token = secret, headers = {} } = {}) =>
-      send(`${server.url}${path}`, method, {
+      send(server.url, method, path, {
         body,
         headers: {
           ...(token === null ? {} : { authorization: `Bearer ${token}` }),
@@ -129,18 +133,21 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
 async function send(
   url: string,
   method: string,
+  path: string,
   { body, headers }: { body: unknown; headers: Record<string, string> },
 ): Promise<JsonReply> {
-  const reply = await request(url, {
+  const reply = await request(`${url}${path}`, {
     method,
     headers,
     body: body === undefined ? null : typeof body === 'string' ? body : JSON.stringify(body),
   })
   const text = await reply.body.text()
-  const isJson = String(reply.headers['content-type'] ?? '').includes('json')
-  return {
+  const contentType = String(reply.headers['content-type'] ?? '')
+  const answer = {
     status: reply.statusCode,
     headers: reply.headers,
-    body: isJson && text !== '' ? JSON.parse(text) : text,
+    body: contentType.includes('json') && text !== '' ? JSON.parse(text) : text,
   }
+  checkReply(method, path, { ...answer, contentType })
+  return answer
 }
