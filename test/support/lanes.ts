@@ -34,7 +34,7 @@ const unit = ['test/tidy.test.ts', 'test/{schemas,verify,disk}/**/*.test.ts']
 const containers = ['test/**/*container*.test.ts']
 const s3 = ['test/**/*s3*.test.ts', 'test/s3/**/*.test.ts']
 const big = ['test/**/*big*.test.ts']
-const whole = ['test/pack.test.ts', 'test/tour.test.ts']
+const whole = ['test/{pack,readme,tour}.test.ts']
 
 /** In the order in which they run. */
 export const LANES: readonly Lane[] = [
@@ -77,7 +77,7 @@ export const LANES: readonly Lane[] = [
   },
   {
     name: 'package',
-    summary: 'the packed tarball, the tour',
+    summary: 'the packed tarball, the tour, the examples of the README',
     include: whole,
     globalSetup: [],
     findObstacle: nothing,
