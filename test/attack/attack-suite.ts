@@ -4,8 +4,11 @@ import { openDatabase, type Sql } from '../../server/records/database.ts'
 import { SEALED_TABLES } from '../../server/records/privileges.ts'
 import { type Cluster, createDatabase, type TestDatabase } from '../support/postgres-cluster.ts'
 import { dumpSchema } from '../support/schema-dump.ts'
-import { ATTACKS, HARMLESS } from './attacks.ts'
+import { ATTACKS_ON_RIGHTS } from './attacks-on-rights.ts'
+import { ATTACKS_ON_ROWS, HARMLESS } from './attacks-on-rows.ts'
 import { readRoles, readSealedRows, seedRecord } from './sealed-rows.ts'
+
+const ATTACKS = [...ATTACKS_ON_ROWS, ...ATTACKS_ON_RIGHTS]
 
 export function describeAttacks(findCluster: () => Cluster): void {
   let database: TestDatabase
@@ -53,6 +56,18 @@ export function describeAttacks(findCluster: () => Cluster): void {
         expect(await readRoles(database.admin)).toEqual(roles)
       },
     )
+
+    test('changes nothing by COPY FROM STDIN that meets a row', async () => {
+      await using attacker = await openDatabase({ url: database.serverUrl, connectionsMax: 1 })
+      const [row] = await attacker.sql<[{ pid: number }]>`select pg_backend_pid() as pid`
+      const stream = await attacker.sql`copy artifact.task (task) from stdin`.writable()
+      // postgres.js does not tell what became of it: ask the server when it is through.
+      stream.end('other\nturtle-db\n')
+      await expect
+        .poll(() => database.admin`select state from pg_stat_activity where pid = ${row.pid}`)
+        .toEqual([{ state: 'idle' }])
+      expect(await readSealedRows(database.admin)).toEqual(rows)
+    })
 
     test('leaves sealed rows alone when it deletes and rewrites all that it may', async () => {
       const mutable = await readMutableTables(database.admin)

@@ -1,0 +1,4 @@
+import { inject } from 'vitest'
+import { describePrivileges } from './privileges-suite.ts'
+
+describePrivileges(() => inject('postgres'))
