@@ -5,7 +5,7 @@ import { choosePartSize, DEFAULT_PART_LIMITS } from '../../schemas/part-plan.ts'
 import type { SealPolicy } from '../../schemas/primitives.ts'
 import { ArtifactError, parseProblem } from '../../schemas/problems.ts'
 import type { OpenedUpload, OpenUpload } from '../../schemas/upload.ts'
-import { checkMayUpload, type Principal } from '../access/scopes.ts'
+import { checkMayUpload, isAllowed, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import type { Clock } from '../clock.ts'
 import { findArtifact } from '../records/artifacts.ts'
@@ -65,14 +65,18 @@ export async function openUpload(
   const isNew = known === undefined && (await insertOpened(intake, principal.token, request))
   const record = known ?? (await findUpload(intake.sql, request.id))
   if (record === undefined) throw new Error(`Upload ${request.id} vanished while it was opened`)
-  checkSameWords(intake, request, record)
+  checkSameWords(intake, principal, request, record)
   if (record.state === 'failed' && record.problem !== undefined) throw parseProblem(record.problem)
   if (record.state === 'aborted' || record.state === 'expired') throw ended(record)
   const grants =
     record.state === 'open' && request.parts.length > 0
       ? await grantParts(intake, record, request.parts)
       : []
-  const upload = formatUpload(record, sealed?.artifact)
+  // It may have been sealed between the two looks.
+  const { task, run, name, state } = record
+  const after =
+    state === 'sealed' ? (sealed ?? (await findArtifact(intake.sql, task, run, name))) : undefined
+  const upload = formatUpload(record, after?.artifact)
   return { opened: { outcome: 'open', upload, grants }, isNew }
 }
 
@@ -183,7 +187,12 @@ export function alreadySealed(
   )
 }
 
-function checkSameWords(intake: Intake, request: OpenUpload, record: UploadRecord): void {
+function checkSameWords(
+  intake: Intake,
+  principal: Principal,
+  request: OpenUpload,
+  record: UploadRecord,
+): void {
   const said = fingerprint({ ...request, policy: request.policy ?? intake.settings.policy })
   const kept = fingerprint({
     ...record,
@@ -191,8 +200,11 @@ function checkSameWords(intake: Intake, request: OpenUpload, record: UploadRecor
     sha256: record.sha256 ?? null,
   })
   if (said === kept) return
+  // Whoever may not see that upload does not learn its name from here either.
+  const isVisible = isAllowed(principal, 'upload', record.task, record.name)
+  const known = isVisible ? ` (${record.task}/${record.run}/${record.name})` : ''
   throw new ArtifactError('upload_conflict', `Cannot open upload ${request.id}: the id is in use`, {
-    expected: `the words it was opened with (${record.task}/${record.run}/${record.name})`,
+    expected: `the words it was opened with${known}`,
     found: `${request.task}/${request.run}/${request.name}`,
   })
 }

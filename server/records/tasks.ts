@@ -2,7 +2,7 @@
 import type { Run, Task } from '../../schemas/artifact.ts'
 import { RUN_MAX } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
-import type { AnySql, Sql } from './database.ts'
+import type { AnySql, Sql, Transaction } from './database.ts'
 
 interface RunRow {
   task: string
@@ -34,26 +34,41 @@ export async function allotRun(
   return sql.begin(async (tx) => {
     // One at a time for a task: two requests must not see the same highest run.
     await tx`select pg_advisory_xact_lock(hashtextextended('artifact.run:' || ${task}, 0))`
-    const [known] = await tx<[RunRow?]>`
-      select task, run, opened_at from artifact.run where request_id = ${requestId}`
-    if (known !== undefined) {
-      if (known.task === task) return { run: formatRun(known), isNew: false }
-      throw new ArtifactError('upload_conflict', 'Cannot allot run: the request id is in use', {
-        expected: task,
-        found: 'another task',
-      })
-    }
-    const [last] = await tx<[{ run: number }?]>`
-      select run from artifact.run where task = ${task} order by run desc limit 1`
-    const next = last === undefined ? 0 : last.run + 1
-    if (next > RUN_MAX)
-      throw new ArtifactError('runs_exhausted', `Cannot allot run: ${task} is at run ${RUN_MAX}`)
     await tx`insert into artifact.task (task) values (${task}) on conflict do nothing`
-    const [row] = await tx<[RunRow]>`
-      insert into artifact.run (task, run, request_id) values (${task}, ${next}, ${requestId})
-      returning task, run, opened_at`
-    return { run: formatRun(row), isNew: true }
+    for (;;) {
+      const known = await findAllotted(tx, task, requestId)
+      if (known !== undefined) return { run: known, isNew: false }
+      const [row] = await tx<[RunRow?]>`
+        insert into artifact.run (task, run, request_id)
+        values (${task}, ${await nextRun(tx, task)}, ${requestId})
+        on conflict do nothing
+        returning task, run, opened_at`
+      if (row !== undefined) return { run: formatRun(row), isNew: true }
+      // Someone opened an upload in this very run, or another task took the request id, just now.
+    }
   })
+}
+
+async function findAllotted(
+  tx: Transaction,
+  task: string,
+  requestId: string,
+): Promise<Run | undefined> {
+  const [known] = await tx<[RunRow?]>`
+    select task, run, opened_at from artifact.run where request_id = ${requestId}`
+  if (known === undefined || known.task === task) return known && formatRun(known)
+  throw new ArtifactError('upload_conflict', 'Cannot allot run: the request id is in use', {
+    expected: task,
+    found: 'another task',
+  })
+}
+
+async function nextRun(tx: Transaction, task: string): Promise<number> {
+  const [last] = await tx<[{ run: number }?]>`
+    select run from artifact.run where task = ${task} order by run desc limit 1`
+  const next = last === undefined ? 0 : last.run + 1
+  if (next <= RUN_MAX) return next
+  throw new ArtifactError('runs_exhausted', `Cannot allot run: ${task} is at run ${RUN_MAX}`)
 }
 
 /** Tasks by name, those after `after`. */

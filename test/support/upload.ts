@@ -135,14 +135,14 @@ export async function seal(server: Caller, id: string, claim: object): Promise<J
   }
 }
 
-/** Opens, sends, and returns the upload that is ready to be sealed. */
+/** Opens with the size alone declared, sends, and returns the upload that is ready to be sealed. */
 export async function openAndSend(
   server: Caller,
   target: TestTarget,
   content: TestContent,
   more: object = {},
 ): Promise<Upload> {
-  const upload = await openTestUpload(server, target, more)
+  const upload = await openTestUpload(server, target, { sizeBytes: content.sizeBytes, ...more })
   await sendParts(server, upload.id, content)
   return upload
 }
