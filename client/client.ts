@@ -27,7 +27,8 @@ export {
   type ProxyOptions,
   type Timing,
 } from './transfer/connection.ts'
-export { type GetOptions, type GetReference, type GetResult, get } from './transfer/get.ts'
+export { get } from './transfer/get.ts'
+export type { GetOptions, GetReference, GetResult } from './transfer/get-options.ts'
 export { type GetRunOptions, type GetRunResult, getRun } from './transfer/get-run.ts'
 export type { OnProgress, TransferProgress } from './transfer/progress.ts'
 export { upload } from './transfer/upload.ts'

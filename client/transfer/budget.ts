@@ -2,7 +2,7 @@
  * What a transfer may use at once: memory for parts, and requests on their way. Several transfers
  * that share a budget stay within it together.
  */
-import { interrupted } from './connection.ts'
+import { interrupted, untilAborted } from './interruption.ts'
 
 export const DEFAULT_CONCURRENCY = 6
 export const DEFAULT_MEMORY_BYTES = 256 * 1024 ** 2
@@ -77,7 +77,10 @@ export function createSemaphore(total: number, free = total): Semaphore {
 
 /** Buffers of one size, used again and again. Dispose of it when none is in use any more. */
 export interface BufferPool extends Disposable {
+  /** Waits for a buffer; throws `interrupted` when the signal fires. */
   acquire(signal: AbortSignal): Promise<Uint8Array>
+  /** A buffer if one can be had at once. */
+  tryAcquire(): Uint8Array | undefined
   release(buffer: Uint8Array): void
 }
 
@@ -93,31 +96,31 @@ export function createBufferPool(
 ): BufferPool {
   const cost = Math.min(sizeBytes, memory.total)
   const free: Uint8Array[] = []
-  const returns = createSemaphore(countMax, 0)
+  const waiting: (() => void)[] = []
   let count = 0
-  let idle = 0
+  const tryAcquire = (): Uint8Array | undefined => {
+    const idle = free.pop()
+    if (idle !== undefined) return idle
+    if (count >= countMax || !memory.tryAcquire(cost)) return undefined
+    count++
+    return Buffer.allocUnsafeSlow(sizeBytes)
+  }
   return {
+    tryAcquire,
     async acquire(signal) {
-      if (count === 0) {
-        count = 1
-        await memory.acquire(cost, signal).catch((error: unknown) => {
-          count = 0
-          throw error
-        })
-        return Buffer.allocUnsafeSlow(sizeBytes)
+      for (;;) {
+        const buffer = tryAcquire()
+        if (buffer !== undefined) return buffer
+        if (count === 0) break
+        await untilAborted(new Promise<void>((resolve) => waiting.push(resolve)), signal)
       }
-      if (idle === 0 && count < countMax && memory.tryAcquire(cost)) {
-        count++
-        return Buffer.allocUnsafeSlow(sizeBytes)
-      }
-      await returns.acquire(1, signal)
-      idle--
-      return free.pop() ?? Buffer.allocUnsafeSlow(sizeBytes)
+      await memory.acquire(cost, signal)
+      count++
+      return Buffer.allocUnsafeSlow(sizeBytes)
     },
     release(buffer) {
       free.push(buffer)
-      idle++
-      returns.release(1)
+      waiting.shift()?.()
     },
     [Symbol.dispose]() {
       memory.release(cost * count)

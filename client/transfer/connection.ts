@@ -4,6 +4,7 @@
 import { Readable } from 'node:stream'
 import { Agent, type Dispatcher, EnvHttpProxyAgent, request as sendRequest } from 'undici'
 import { ArtifactError } from '../../schemas/problems.ts'
+import { interrupted } from './interruption.ts'
 
 export interface ConnectOptions {
   /** Address of the server, `http:` or `https:`, with or without a path; no user and password in it. */
@@ -211,12 +212,6 @@ function transportError(url: URL, error: unknown, signal: AbortSignal): Artifact
   return new ArtifactError('unreachable', `Cannot reach ${url.origin}: ${describe(error)}`, {
     cause: error,
   })
-}
-
-/** The error for a signal that fired. */
-export function interrupted(cause: unknown): ArtifactError {
-  if (cause instanceof ArtifactError) return cause
-  return new ArtifactError('interrupted', 'Cannot go on: interrupted', { cause })
 }
 
 const STATES: Record<string, string> = {

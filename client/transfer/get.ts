@@ -1,53 +1,193 @@
+/**
+ * Getting one artifact: record, bytes into quarantine, checks, and only then a name.
+ */
+import { stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
 import type { Writable } from 'node:stream'
-import type { Artifact } from '../../schemas/artifact.ts'
-import type { RunSelector } from '../../schemas/reference.ts'
-import type { Check } from '../verify/verifier.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import { openQuarantine, openSpool, type Quarantine } from '../disk/quarantine.ts'
+import { findFileNameFault } from '../disk/safe-path.ts'
+import type { ContentDigest } from '../verify/digest.ts'
+import { CHECKS, type Check, verifyContent } from '../verify/verifier.ts'
+import { type Budget, createBudget } from './budget.ts'
 import type { Connection } from './connection.ts'
-import type { OnProgress } from './progress.ts'
+import { openContent } from './content.ts'
+import type { GetOptions, GetReference, GetResult } from './get-options.ts'
+import { createMeter } from './meter.ts'
+import { writeToStream } from './output-stream.ts'
+import {
+  findKept,
+  fitsMemory,
+  NOTHING_KEPT,
+  type ReceiveContext,
+  readThrough,
+  receiveBuffered,
+  receiveToScratch,
+} from './receive.ts'
+import { fetchClaim, type RecordClaim } from './record.ts'
 
-/** What to get. */
-export interface GetReference {
-  task: string
-  run: RunSelector
-  name: string
-}
-
-export interface GetOptions {
-  /** A path (an existing folder: the file goes into it under the last segment of its name), or a stream. */
-  output: string | Writable
-  /** To a stream: hold everything back until the whole is verified. */
-  spool?: boolean | undefined
-  /** Replace a file that is there. */
-  force?: boolean | undefined
-  /** Demand every check that this version knows; verification itself cannot be switched off. */
-  verify?: boolean | undefined
-  signal?: AbortSignal | undefined
-  onProgress?: OnProgress | undefined
-  /** Parts on their way at once [6]. */
-  concurrency?: number | undefined
-  /** Memory for parts, in bytes [256 MiB]. */
-  memoryBytes?: number | undefined
-  /** Keep what was received and verified when something fails; an interruption keeps it anyway. */
-  keepPartial?: boolean | undefined
-}
-
-export interface GetResult {
-  artifact: Artifact
-  /** Where it is; `undefined` when it went into a stream. */
-  path: string | undefined
-  /** What was checked, in order. */
-  checks: Check[]
-  /** Bytes that came from the store this time. */
-  receivedBytes: bigint
-  /** Bytes that an earlier, interrupted call had left, verified again. */
-  resumedBytes: bigint
-}
-
-/** Gets one artifact, verified, or nothing at all. */
+/**
+ * Gets one artifact, verified, or nothing at all.
+ *
+ * Into a file: nothing is at the target before everything is verified and on the disk. Into a stream:
+ * no byte before its part is verified; the digest of the whole then decides whether it throws.
+ *
+ * Throws `size_mismatch`, `part_mismatch`, `digest_mismatch`, `precondition_failed`, `blob_missing` or
+ * `bad_reply` when bytes and record do not agree, `target_exists` without `force`, `locked` when
+ * another process gets the same, `local_io`, `interrupted`, and what the server says.
+ */
 export async function get(
-  _connection: Connection,
-  _reference: GetReference,
-  _options: GetOptions,
+  connection: Connection,
+  reference: GetReference,
+  options: GetOptions,
 ): Promise<GetResult> {
-  throw new Error('unfinished')
+  const signal = options.signal ?? new AbortController().signal
+  const claim = await fetchClaim(connection, reference, signal)
+  const output =
+    typeof options.output === 'string' ? await chooseTarget(options.output, claim) : options.output
+  return getClaimed(createBudget(options), connection, claim, { ...options, output })
+}
+
+/** {@link get} of a known record, to this very path, within a budget that several share. */
+export async function getClaimed(
+  budget: Budget,
+  connection: Connection,
+  claim: RecordClaim,
+  options: GetOptions,
+): Promise<GetResult> {
+  const meter = createMeter(claim.record.reference, options.onProgress)
+  const context: ReceiveContext = {
+    claim,
+    content: openContent(connection, claim.record),
+    budget,
+    meter,
+    signal: options.signal ?? new AbortController().signal,
+  }
+  if (typeof options.output !== 'string') return getIntoStream(context, options.output, options)
+  return getIntoFile(context, options.output, options)
+}
+
+async function getIntoFile(
+  context: ReceiveContext,
+  target: string,
+  options: GetOptions,
+): Promise<GetResult> {
+  const { claim } = context
+  const force = options.force ?? false
+  await using quarantine = await openQuarantine(target, claim.record.sha256, { force })
+  try {
+    const { digest, resumedBytes } = await fillQuarantine(context, quarantine)
+    const checks = judge(claim, digest, options)
+    await quarantine.publish()
+    return result(context, target, checks, resumedBytes)
+  } catch (error) {
+    throw await leave(context, quarantine, target, options, error)
+  }
+}
+
+async function fillQuarantine(
+  context: ReceiveContext,
+  quarantine: Quarantine,
+): Promise<{ digest: ContentDigest; resumedBytes: bigint }> {
+  const { claim, budget, meter } = context
+  const sizeBytes = BigInt(claim.record.sizeBytes)
+  let kept = NOTHING_KEPT
+  if ((await quarantine.sizeBytes()) > 0n) {
+    meter.begin('hashing', sizeBytes)
+    kept = await findKept(context, quarantine)
+  }
+  meter.begin('receiving', sizeBytes)
+  meter.skip(kept.sizeBytes)
+  const write = (bytes: Uint8Array, offset: bigint) => quarantine.write(bytes, offset)
+  const digest = fitsMemory(claim, budget)
+    ? await receiveBuffered(context, write, quarantine, kept)
+    : await receiveToScratch(context, quarantine, kept)
+  return { digest, resumedBytes: kept.sizeBytes }
+}
+
+/** Keeps what a later call can go on with, if it was only interrupted; the error says so. */
+async function leave(
+  { claim, meter }: ReceiveContext,
+  quarantine: Quarantine,
+  target: string,
+  { keepPartial = false }: GetOptions,
+  error: unknown,
+): Promise<unknown> {
+  const isInterrupted = error instanceof ArtifactError && error.code === 'interrupted'
+  const isKept = (isInterrupted || keepPartial) && meter.settledBytes > 0n
+  if (isKept) quarantine.keep()
+  if (!isInterrupted) return error
+  const outlook = isKept ? 'the same command goes on where it stopped' : 'nothing was kept'
+  return new ArtifactError(
+    'interrupted',
+    `Cannot finish getting ${claim.record.reference} into ${target}: interrupted; ${outlook}`,
+    { cause: error.cause },
+  )
+}
+
+async function getIntoStream(
+  context: ReceiveContext,
+  output: Writable,
+  options: GetOptions,
+): Promise<GetResult> {
+  const { claim, budget, meter, signal } = context
+  meter.begin('receiving', BigInt(claim.record.sizeBytes))
+  await using stream = writeToStream(output)
+  if (!options.spool && fitsMemory(claim, budget)) {
+    const digest = await receiveBuffered(context, (bytes) => stream.write(bytes, signal))
+    return result(context, undefined, judge(claim, digest, options), 0n)
+  }
+  await using spool = await openSpool(options.spoolFolder ?? tmpdir())
+  const digest = fitsMemory(claim, budget)
+    ? await receiveBuffered(context, (bytes, offset) => spool.write(bytes, offset))
+    : await receiveToScratch(context, spool, NOTHING_KEPT)
+  const checks = judge(claim, digest, options)
+  await copyOut(claim, spool, (bytes) => stream.write(bytes, signal), signal)
+  return result(context, undefined, checks, 0n)
+}
+
+async function copyOut(
+  { parts }: RecordClaim,
+  spool: Parameters<typeof readThrough>[0],
+  write: (bytes: Uint8Array) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  let offset = 0n
+  for (const part of parts) {
+    await readThrough(spool, offset, part.sizeBytes, write, signal)
+    offset += BigInt(part.sizeBytes)
+  }
+}
+
+function judge(claim: RecordClaim, digest: ContentDigest, { verify = false }: GetOptions): Check[] {
+  const checks = verifyContent(claim, digest)
+  const missing = CHECKS.filter((check) => !checks.includes(check))
+  if (verify && missing.length > 0)
+    throw new ArtifactError('bad_reply', `Cannot verify ${claim.record.reference} in full`, {
+      expected: CHECKS.join(', '),
+      found: checks.join(', '),
+    })
+  return checks
+}
+
+function result(
+  { claim, meter }: ReceiveContext,
+  path: string | undefined,
+  checks: Check[],
+  resumedBytes: bigint,
+): GetResult {
+  meter.flush()
+  const receivedBytes = BigInt(claim.record.sizeBytes) - resumedBytes
+  return { artifact: claim.record, path, checks, receivedBytes, resumedBytes }
+}
+
+/** A folder takes the file under the last segment of its name. */
+async function chooseTarget(output: string, { record }: RecordClaim): Promise<string> {
+  const found = await stat(output).catch(() => undefined)
+  if (found?.isDirectory() !== true) return output
+  const name = basename(record.name)
+  const fault = findFileNameFault(name, process.platform)
+  if (fault === undefined) return join(output, name)
+  throw new ArtifactError('unsafe_path', `Cannot write ${JSON.stringify(name)}: ${fault}`)
 }

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ArtifactError } from '../../schemas/problems.ts'
-import { interrupted, type Timing } from './connection.ts'
+import type { Timing } from './connection.ts'
+import { interrupted } from './interruption.ts'
 
 /**
  * How long to wait before retry number `retry` (from 1), in milliseconds: a random time below a

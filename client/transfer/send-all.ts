@@ -14,7 +14,7 @@ import {
   sha256Of,
 } from '../verify/digest.ts'
 import { type Budget, type BufferPool, createBufferPool, createSemaphore } from './budget.ts'
-import { interrupted } from './connection.ts'
+import { interrupted } from './interruption.ts'
 import { type OutgoingPart, type SendContext, sendPart } from './send-part.ts'
 import { type FileSource, type Source, sourceChanged } from './source.ts'
 

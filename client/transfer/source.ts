@@ -6,7 +6,7 @@ import { type FileHandle, lstat, open, realpath } from 'node:fs/promises'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { readFully } from '../disk/durable.ts'
 import { localError } from '../disk/local-error.ts'
-import { interrupted } from './connection.ts'
+import { untilAborted } from './interruption.ts'
 
 interface BaseSource extends AsyncDisposable {
   /** `undefined` while it is not known. */
@@ -175,18 +175,5 @@ export function openStreamSource(
       // Not waited for: what makes the data may hang, and that is its own affair.
       if (!isDone) void chunks.return?.().catch(() => undefined)
     },
-  }
-}
-
-/** A promise, or `interrupted` as soon as the signal fires. */
-export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(interrupted(signal.reason))
-  if (signal.aborted) onAbort()
-  else signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }

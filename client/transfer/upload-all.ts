@@ -1,6 +1,20 @@
-import type { ArtifactError } from '../../schemas/problems.ts'
+/**
+ * Uploading several files as one run.
+ */
+import { lstat, realpath } from 'node:fs/promises'
+import { DEFAULT_PART_LIMITS } from '../../schemas/part-plan.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import { call } from '../api.ts'
+import { createBudget, DEFAULT_CONCURRENCY } from './budget.ts'
 import type { Connection } from './connection.ts'
+import { interrupted } from './interruption.ts'
+import { newEntry, openJournal } from './journal.ts'
+import { forEachLimited } from './limited.ts'
+import { createFailureLog, createTotalMeter, type FailedFile, filesAtOnce } from './many.ts'
+import { uploadWithin } from './upload.ts'
 import type { UploadOptions, UploadResult } from './upload-job.ts'
+
+export type { FailedFile } from './many.ts'
 
 /** One file of several. */
 export interface UploadEntry {
@@ -9,11 +23,6 @@ export interface UploadEntry {
   name: string
   /** Media type of this one [that of the options]. */
   contentType?: string | undefined
-}
-
-export interface FailedFile {
-  name: string
-  error: ArtifactError
 }
 
 export interface UploadAllResult {
@@ -26,15 +35,121 @@ export interface UploadAllResult {
 
 export type UploadAllOptions = Omit<UploadOptions, 'expectSha256'>
 
+/** Smaller files are sent again rather than resumed: a journal entry costs more than they do. */
+const JOURNAL_FROM_BYTES = BigInt(DEFAULT_PART_LIMITS.preferredBytes)
+
 /**
  * Uploads several files as one run, each its own artifact, with one total progress. What fails is
- * named in the result; it throws only when nothing could begin.
+ * named in the result; it throws only when nothing could begin. With a journal, the same call with
+ * the same unchanged files goes on with the same run until all of them are sealed.
  */
 export async function uploadAll(
-  _connection: Connection,
-  _entries: readonly UploadEntry[],
-  _target: { task: string; run?: number | undefined },
-  _options: UploadAllOptions = {},
+  connection: Connection,
+  entries: readonly UploadEntry[],
+  target: { task: string; run?: number | undefined },
+  options: UploadAllOptions = {},
 ): Promise<UploadAllResult> {
-  throw new Error('unfinished')
+  checkDistinct(entries)
+  const files = await lookAt(entries, options)
+  const slot = openJournal(target.run === undefined ? options.journal : undefined, {
+    server: connection.url,
+    task: target.task,
+    files,
+    contentType: options.contentType,
+    labels: options.labels,
+    policy: options.policy,
+  })
+  const run = target.run ?? (await allotRun(connection, target.task, slot, options.signal))
+  const budget = createBudget(options)
+  const log = createFailureLog()
+  const done: UploadResult[] = []
+  const total = createTotalMeter('sending', `${target.task}/${run}`, options.onProgress)
+  total.expect(
+    files.length,
+    files.reduce((sum, file) => sum + file.sizeBytes, 0n),
+  )
+  await forEachLimited(
+    files,
+    filesAtOnce(options.concurrency ?? DEFAULT_CONCURRENCY),
+    async (file) => {
+      const { name, path, sizeBytes } = file
+      try {
+        if (log.fatal !== undefined) throw log.fatal
+        const result = await uploadWithin(
+          budget,
+          connection,
+          { file: path },
+          { task: target.task, run, name },
+          {
+            ...options,
+            contentType: file.contentType ?? options.contentType,
+            journal: sizeBytes > JOURNAL_FROM_BYTES ? options.journal : undefined,
+            onProgress: total.watchFile(name),
+          },
+        )
+        done.push(result)
+        total.end(name, sizeBytes, true)
+      } catch (error) {
+        log.add(name, error)
+        total.end(name, sizeBytes, false)
+      }
+    },
+  )
+  if (log.failed.length === 0) await slot.remove()
+  return { task: target.task, run, done, failed: log.failed }
+}
+
+interface SeenFile {
+  name: string
+  path: string
+  contentType: string | undefined
+  sizeBytes: bigint
+  mtimeNs: bigint
+}
+
+/** What is there before anything is read: for the total, and to know the same files again. */
+async function lookAt(
+  entries: readonly UploadEntry[],
+  { signal }: UploadAllOptions,
+): Promise<SeenFile[]> {
+  const files: SeenFile[] = []
+  for (const { file, name, contentType } of entries) {
+    if (signal?.aborted === true) throw interrupted(signal.reason)
+    // What cannot be looked at fails later, with its name.
+    const found = await lstat(file, { bigint: true }).catch(() => undefined)
+    const path = found?.isSymbolicLink() === false ? await realpath(file) : file
+    const [sizeBytes, mtimeNs] = [found?.size ?? 0n, found?.mtimeNs ?? 0n]
+    files.push({ name, path, contentType, sizeBytes, mtimeNs })
+  }
+  return files
+}
+
+async function allotRun(
+  connection: Connection,
+  task: string,
+  slot: ReturnType<typeof openJournal>,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const earlier = await slot.read()
+  const entry = earlier ?? newEntry()
+  if (earlier === undefined) await slot.write(entry)
+  const { run } = await call(
+    connection,
+    'allotRun',
+    { params: { task }, body: { requestId: entry.requestId } },
+    { signal },
+  )
+  return run
+}
+
+function checkDistinct(entries: readonly UploadEntry[]): void {
+  const seen = new Set<string>()
+  for (const { name } of entries) {
+    if (seen.has(name))
+      throw new ArtifactError('usage', `Cannot upload: two files have the name ${name}`, {
+        expected: 'a name for each',
+        found: name,
+      })
+    seen.add(name)
+  }
 }

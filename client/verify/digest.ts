@@ -23,6 +23,8 @@ export interface ContentHasher {
   /** Parts that are complete so far. */
   readonly parts: readonly Part[]
   update(chunk: Uint8Array): void
+  /** The next part as a whole, whose own digest the caller has computed just now. */
+  updatePart(bytes: Uint8Array, sha256: string): void
   /** Ends a part that is shorter than the others (the last one) and gives everything; call it once. */
   finish(): ContentDigest
   /** An independent hasher in the same state: where to go back to when a part must be read again. */
@@ -40,6 +42,7 @@ export function createContentHasher(partSizeBytes: number): ContentHasher {
     whole: createHash('sha256'),
     part: undefined,
     filled: 0,
+    total: 0n,
     parts: [],
   })
 }
@@ -50,6 +53,8 @@ interface HasherState {
   part: Hash | undefined
   /** Bytes in the part that is not complete. */
   filled: number
+  /** Bytes of all parts, that one included. */
+  total: bigint
   parts: Part[]
 }
 
@@ -60,15 +65,15 @@ function hasher(partSizeBytes: number, state: HasherState): ContentHasher {
     state.part = createHash('sha256')
     state.filled = 0
   }
-  const sizeBytes = () => BigInt(state.parts.length) * BigInt(partSizeBytes) + BigInt(state.filled)
   return {
     get sizeBytes() {
-      return sizeBytes()
+      return state.total
     },
     get parts() {
       return state.parts
     },
     update(chunk) {
+      state.total += BigInt(chunk.length)
       for (let rest = chunk; rest.length > 0; ) {
         const piece = rest.subarray(0, partSizeBytes - state.filled)
         state.whole.update(piece)
@@ -78,16 +83,23 @@ function hasher(partSizeBytes: number, state: HasherState): ContentHasher {
         rest = rest.subarray(piece.length)
       }
     },
+    updatePart(bytes, sha256) {
+      if (state.filled > 0) throw new Error('A part was added in the middle of another')
+      state.whole.update(bytes)
+      state.total += BigInt(bytes.length)
+      state.parts.push({ number: state.parts.length + 1, sizeBytes: bytes.length, sha256 })
+      state.part = createHash('sha256')
+    },
     finish() {
-      const total = sizeBytes()
       if (state.filled > 0) endPart()
-      return { sizeBytes: total, sha256: state.whole.digest('hex'), parts: state.parts }
+      return { sizeBytes: state.total, sha256: state.whole.digest('hex'), parts: state.parts }
     },
     fork() {
       return hasher(partSizeBytes, {
         whole: state.whole.copy(),
         part: state.part?.copy(),
         filled: state.filled,
+        total: state.total,
         parts: [...state.parts],
       })
     },
