@@ -1,0 +1,29 @@
+/** The S3 store as a subject of the contract. */
+import { randomUUID } from 'node:crypto'
+import { openS3Store } from '../../server/stores/s3.ts'
+import type { Subject } from '../contract/subject.ts'
+import type { S3Account } from '../support/ceph.ts'
+
+/** Opens a store below a fresh prefix of the account's bucket. */
+export async function openS3Subject(account: S3Account): Promise<Subject> {
+  const { endpoint, region, bucket, accessKeyId, secretAccessKey } = account
+  let shiftMs = 0
+  const store = await openS3Store({
+    endpoint,
+    region,
+    bucket,
+    prefix: `test/${randomUUID()}`,
+    forcePathStyle: true,
+    credentials: { accessKeyId, secretAccessKey },
+    clock: () => new Date(Date.now() + shiftMs),
+  })
+  return {
+    store,
+    origin: endpoint,
+    partSizeBytes: store.limits.partSizeMinBytes,
+    shiftClock: (seconds) => {
+      shiftMs = seconds * 1000
+    },
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  }
+}
