@@ -54,7 +54,7 @@ interface ArtifactRow {
   sealed_by_name: string
 }
 
-/** Inserts the record unless its name is taken: `false` then, and nothing changes. */
+/** Inserts the record unless its name is taken, or this upload is sealed already: `false` then, and nothing changes. */
 export async function insertArtifact(sql: AnySql, artifact: NewArtifact): Promise<boolean> {
   const rows = await sql`
     insert into artifact.artifact (
@@ -68,7 +68,7 @@ export async function insertArtifact(sql: AnySql, artifact: NewArtifact): Promis
       ${artifact.store}, ${artifact.blobKey}, ${artifact.blobTag}, ${artifact.uploadId},
       ${artifact.openedAt}, ${artifact.tokenId}, ${artifact.tokenName}
     )
-    on conflict (task, run, name) do nothing
+    on conflict do nothing
     returning 1`
   return rows.length === 1
 }

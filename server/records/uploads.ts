@@ -87,7 +87,7 @@ export async function insertUpload(sql: AnySql, upload: NewUpload): Promise<bool
       ${upload.policy}, ${upload.blobKey}, ${request.sizeBytes}, ${upload.openedAt},
       ${upload.tokenId}, ${upload.tokenName}, ${upload.openedAt}, ${upload.openedAt}, ${upload.expiresAt}
     )
-    on conflict (id) do nothing
+    on conflict do nothing
     returning 1`
   return rows.length === 1
 }
