@@ -21,7 +21,8 @@ const SQLITE_BUSY = 5
 export async function acquireLock(path: string): Promise<Lock> {
   const file = openFile(path)
   try {
-    file.exec('BEGIN EXCLUSIVE')
+    // No journal beside it: nothing is ever written.
+    file.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
   } catch (error) {
     file.close()
     if (isBusy(error))

@@ -1,6 +1,7 @@
 /**
  * The embedded default: a real Postgres with all its roles, from programs that npm brought.
  *
+ *     FOLDER/lock               held while Postgres runs
  *     FOLDER/data               PGDATA
  *     FOLDER/admin-password     of the superuser, 0600
  *     FOLDER/server-password    of artifact_server, 0600
@@ -12,6 +13,7 @@ import { randomBytes } from 'node:crypto'
 import { chmod, chown, lstat, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import { acquireLock } from '../../client/disk/lock.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { openDatabase } from './database.ts'
 import { type Account, findAccount, openWay } from './embedded-postgres-account.ts'
@@ -25,7 +27,7 @@ import {
 } from './embedded-postgres-process.ts'
 
 export interface EmbeddedPostgresOptions {
-  /** Its own folder, made when missing; the folder above it must exist. The caller holds a lock on it. */
+  /** Its own folder, made when missing. */
   folder: string
   /** Takes one sentence about something out of the ordinary. */
   log?: (message: string) => void
@@ -55,7 +57,8 @@ const run = promisify(execFile)
  * alone, on a free port, and takes passwords only (SCRAM). When a killed server left its Postgres
  * running in this folder, that one is ended first. As root it runs as the account `postgres`.
  *
- * Throws `configuration` when it cannot run here, with what to do about it.
+ * Throws `locked` when somebody else runs one in this folder, and `configuration` when it cannot run
+ * here, with what to do about it.
  */
 export async function startEmbeddedPostgres(
   options: EmbeddedPostgresOptions,
@@ -64,6 +67,9 @@ export async function startEmbeddedPostgres(
   const folder = resolve(options.folder)
   const account = await findAccount(log)
   await makeFolder(folder, account)
+  await using opened = new AsyncDisposableStack()
+  // Before anything else: what looks like an orphan is a neighbour's Postgres otherwise.
+  opened.use(await acquireLock(join(folder, 'lock')))
   const binaries = await findBinaries(folder, account, log)
   const place: PostgresPlace = {
     binaries,
@@ -75,19 +81,13 @@ export async function startEmbeddedPostgres(
   const orphan = await stopOrphan(place)
   if (orphan !== undefined) log(`ended Postgres ${orphan}, which a killed server had left running`)
   const running = await startPostgres(place, options.signal)
-  try {
-    const urls = await describe(folder, running, adminPassword)
-    await ensureDatabase(running, adminPassword)
-    return {
-      ...urls,
-      ended: running.ended,
-      stop: running.stop,
-      [Symbol.asyncDispose]: running.stop,
-    }
-  } catch (error) {
-    await running.stop()
-    throw error
-  }
+  opened.defer(running.stop)
+  const urls = await describe(folder, running, adminPassword)
+  await ensureDatabase(running, adminPassword)
+  const owned = opened.move()
+  let stopping: Promise<void> | undefined
+  const stop = () => (stopping ??= owned.disposeAsync())
+  return { ...urls, ended: running.ended, stop, [Symbol.asyncDispose]: stop }
 }
 
 async function makeFolder(folder: string, account: Account | undefined): Promise<void> {
