@@ -9,6 +9,9 @@ export interface Lock extends AsyncDisposable {
 /** SQLite's primary result code for "another connection holds the file". */
 const SQLITE_BUSY = 5
 
+/** Keeps what is held from the garbage collector, which would close it. */
+const held = new Set<DatabaseSync>()
+
 /**
  * Takes an exclusive lock on the file at `path`, which is made when missing and stays empty.
  *
@@ -31,10 +34,11 @@ export async function acquireLock(path: string): Promise<Lock> {
       })
     throw unusable(path, error)
   }
+  held.add(file)
   return {
     path,
     async [Symbol.asyncDispose]() {
-      if (file.isOpen) file.close()
+      if (held.delete(file)) file.close()
     },
   }
 }
