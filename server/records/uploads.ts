@@ -157,6 +157,8 @@ export async function bindParts(sql: AnySql, id: string, parts: readonly Part[])
       ${numbers}::int[], ${parts.map((part) => part.sizeBytes)}::bigint[],
       ${parts.map((part) => part.sha256)}::text[]
     ) as part (number, size, sha256)
+    -- In one order for all, so that two requests wait for each other instead of in a circle.
+    order by number
     on conflict (upload_id, number) do nothing`
   return findBoundParts(sql, id, numbers)
 }

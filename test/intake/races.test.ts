@@ -28,7 +28,7 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]()
 })
 
-const ROUNDS = 12
+const ROUNDS = 6
 const same = makeContent(150_000, 'same')
 const other = makeContent(150_000, 'other')
 const nameOf = (round: number) => ({ task: 'race', run: round, name: 'prize.bin' })
