@@ -54,7 +54,8 @@ export function sliceOf(content: TestContent, part: Part): Buffer {
 
 /** Words of an opening: nothing is declared but what `more` says. */
 export function wordsFor(target: TestTarget, more: object = {}): TestTarget & { id: string } {
-  return { id: randomUUID(), ...target, ...more }
+  const { task, run, name } = target
+  return { id: randomUUID(), task, run, name, ...more }
 }
 
 /** Opens an upload and returns it; throws unless it is open. */
