@@ -51,8 +51,8 @@ export async function runCommandLine(
     const command = await entry.load()
     const parsed = await parseWords(words, optionsOf(command), command.takesCommand)
     const globals = readArguments(globalOptions, parsed.options, (key) => `--${key}`)
-    const { quiet, color } = globals
-    terminal = openTerminal({ ...context, quiet, color, plain: isPlain(context) })
+    const { quiet, noColor } = globals
+    terminal = openTerminal({ ...context, quiet, plain: noColor || isPlain(context) })
     if (globals.help) {
       await terminal.print(...formatCommandHelp(entry, command, context.stdout.columns))
       return EXITS.done
@@ -207,10 +207,24 @@ async function parseWords(
   }
   const { _: found, $0: _program, '--': after, ...values } = await parser.parseAsync()
   const rest = Array.isArray(after) ? after.map(String) : []
+  restoreNegatives(values, options)
   return {
     options: collectOptions(values, options),
     words: [...found.map(String), ...(takesCommand ? [] : rest)],
     rest: takesCommand ? rest : [],
+  }
+}
+
+/** The parser takes --no-profile for "profile: no", also when the option itself is called no-profile. */
+function restoreNegatives(
+  values: Record<string, unknown>,
+  options: readonly { flag: string }[],
+): void {
+  for (const { flag } of options) {
+    const opposite = flag.startsWith('no-') ? flag.slice('no-'.length) : undefined
+    if (opposite === undefined || values[opposite] !== false) continue
+    values[flag] = true
+    delete values[opposite]
   }
 }
 
@@ -280,7 +294,7 @@ function assignPositionals(command: Command, words: readonly string[]): Record<s
 }
 
 function openPlainTerminal(context: ProcessContext): Terminal {
-  return openTerminal({ ...context, quiet: false, color: undefined, plain: isPlain(context) })
+  return openTerminal({ ...context, quiet: false, plain: isPlain(context) })
 }
 
 function isPlain({ environment }: ProcessContext): boolean {

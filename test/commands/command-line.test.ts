@@ -22,6 +22,7 @@ const options = z.object({
   output: text('PATH', 'Where to', { short: 'o' }),
   label: list('KEY=VALUE', 'What else'),
   force: flag('At any price'),
+  noProfile: flag('Without a profile'),
   mode: choice(['fast', 'slow'], 'How'),
   parts: count('N', 'How many', { min: 1, max: 64 }),
 })
@@ -83,11 +84,20 @@ describe('runCommandLine()', () => {
   it('hands over typed values', async () => {
     const words = ['echo', 'a', 't', '--label', 'x=1', '--label=y=2', '--force', '--parts', '08']
     expect(await parse(words)).toEqual({
-      options: { label: ['x=1', 'y=2'], force: true, parts: 8 },
+      options: { label: ['x=1', 'y=2'], force: true, noProfile: false, parts: 8 },
       positionals: { files: ['a'], target: 't' },
       rest: [],
       quiet: false,
     })
+  })
+
+  it('takes an option whose own name begins with "no"', async () => {
+    expect(await parse(['echo', 't', '--no-profile'])).toMatchObject({
+      options: { noProfile: true },
+    })
+    const { exit, stderr } = await run(['echo', 't', '--profile'], echo(manyThenOne))
+    expect(exit).toBe(2)
+    expect(stderr).toContain('there is no option --profile')
   })
 
   it('takes global options before and after the command', async () => {
