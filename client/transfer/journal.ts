@@ -4,11 +4,13 @@
  * where to where; it is on the disk before the server hears of the upload, and gone once it is sealed.
  */
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, readdir, readFile, stat, unlink } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { ArtifactError } from '../../schemas/problems.ts'
 import { writeDurable } from '../disk/durable.ts'
 import { errorCode, localError } from '../disk/local-error.ts'
+import { acquireLock } from '../disk/lock.ts'
 
 /** An entry that nobody came back to is removed after this. */
 const ENTRY_MAX_AGE_MS = 30 * 24 * 3_600_000
@@ -24,6 +26,11 @@ export type JournalEntry = z.infer<typeof Entry>
 
 /** The place of one upload in the journal. */
 export interface JournalSlot {
+  /**
+   * Takes the slot for this process until it is disposed of: two that go on with one upload would
+   * end it for each other. Throws `locked` when another one has it.
+   */
+  hold(): Promise<AsyncDisposable>
   /** What an earlier call left, or `undefined`. */
   read(): Promise<JournalEntry | undefined>
   /** Durable when it returns. */
@@ -51,11 +58,13 @@ export function openJournal(
   )
   const path = join(folder, `${createHash('sha256').update(words).digest('hex')}.json`)
   return {
+    async hold() {
+      await makeFolder(folder)
+      return holdSlot(`${path}.lock`)
+    },
     read: () => readEntry(path),
     async write(entry) {
-      await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-        throw localError('write into', folder, error)
-      })
+      await makeFolder(folder)
       if (entry.attempt === 1) await removeOld(folder)
       await writeDurable(path, `${JSON.stringify(entry)}\n`)
     },
@@ -66,9 +75,46 @@ export function openJournal(
 }
 
 const FORGETFUL: JournalSlot = {
+  hold: async () => ({ [Symbol.asyncDispose]: async () => undefined }),
   read: async () => undefined,
   write: async () => undefined,
   remove: async () => undefined,
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw localError('write into', folder, error)
+  })
+}
+
+/** The file of the lock goes with its holder, so that the folder does not fill. */
+async function holdSlot(path: string): Promise<AsyncDisposable> {
+  for (;;) {
+    // Made here when it is missing, and only then opened: so its number is known beforehand.
+    await writeFile(path, '', { flag: 'wx', mode: 0o600 }).catch(() => undefined)
+    const before = await inodeOf(path)
+    const lock = await acquireLock(path).catch((cause: unknown) => {
+      if (!(cause instanceof ArtifactError) || cause.code !== 'locked') throw cause
+      throw new ArtifactError('locked', 'Cannot upload: another process uploads the same file', {
+        cause,
+      })
+    })
+    const after = await inodeOf(path)
+    // Else the holder before removed it between opening and locking: the next one would not see us.
+    if (before !== undefined && before === after)
+      return {
+        async [Symbol.asyncDispose]() {
+          // Windows removes no file that is open; there it stays until it is old.
+          await unlink(path).catch(() => undefined)
+          await lock[Symbol.asyncDispose]()
+        },
+      }
+    await lock[Symbol.asyncDispose]()
+  }
+}
+
+async function inodeOf(path: string): Promise<bigint | undefined> {
+  return (await stat(path, { bigint: true }).catch(() => undefined))?.ino
 }
 
 async function readEntry(path: string): Promise<JournalEntry | undefined> {

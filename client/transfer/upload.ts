@@ -64,6 +64,7 @@ export async function uploadWithin(
           policy: options.policy,
         })
       : openJournal(undefined, {})
+  await using _held = await slot.hold()
   const meter = createMeter(`${target.task}/${target.run ?? '?'}/${name}`, options.onProgress)
   const job: UploadJob = {
     budget,
