@@ -58,7 +58,7 @@ interface ProbedBucket extends ProbeReport {
 }
 
 function createS3Store(probed: ProbedBucket, clock: Clock): S3Store {
-  const { bucket, capabilities, missingIsForbidden } = probed
+  const { bucket, capabilities } = probed
   const signer = createS3Signer(bucket, clock)
   const withChecksum = capabilities.keepsSha256
   return {
@@ -95,14 +95,7 @@ function createS3Store(probed: ProbedBucket, clock: Clock): S3Store {
     read: (key, tag, options) => readObject(bucket, key, tag, options),
     grantRead: (key, tag, options) => signer.signGet(key, tag, options),
 
-    async check(signal) {
-      const status = await headBucketStatus(bucket, signal)
-      if (status === 200 || (status === 403 && missingIsForbidden)) return
-      throw new ArtifactError('store_unavailable', `Cannot use bucket ${bucket.name}`, {
-        expected: '200',
-        found: String(status),
-      })
-    },
+    check: (signal) => checkBucket(probed, signal),
 
     [Symbol.asyncDispose]: () => bucket[Symbol.asyncDispose](),
   }
@@ -111,6 +104,24 @@ function createS3Store(probed: ProbedBucket, clock: Clock): S3Store {
 /** The multipart upload id of a session; `undefined` for one that has none. */
 function parseSession(session: string): string | undefined {
   return session.startsWith(MULTIPART) ? session.slice(MULTIPART.length) : undefined
+}
+
+async function checkBucket(
+  { bucket, missingIsForbidden }: ProbedBucket,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  let status = await headBucketStatus(bucket, signal)
+  // Who may not list a bucket may not look at it either; an object that is not there tells then.
+  if (status === 403) {
+    const expected = missingIsForbidden ? 403 : 404
+    if ((await headObjectStatus(bucket, 'probe/nothing')) === expected) status = 200
+  }
+  if (status === 200) return
+  throw new ArtifactError(
+    'store_unavailable',
+    `Cannot use bucket ${bucket.name}: the store answers ${status}`,
+    { expected: '200', found: String(status) },
+  )
 }
 
 async function statObject(

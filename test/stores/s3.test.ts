@@ -30,6 +30,7 @@ import {
   TTL_SECONDS,
 } from '../contract/subject.ts'
 import { getTestS3 } from '../support/ceph.ts'
+import { openS3Proxy } from '../support/s3-proxy.ts'
 import { openS3Subject } from './s3-subject.ts'
 
 describeStoreContract('S3', () => openS3Subject(getTestS3()))
@@ -224,6 +225,70 @@ describe('complete()', () => {
     // What S3 answers for an upload that it does not know any more.
     const unknown = { ...session, session: `${session.session.slice(0, -4)}0000` }
     expect(await subject.store.complete(unknown, sample.parts)).toEqual(blob)
+  })
+})
+
+describe('a store that lets nobody list', () => {
+  it('is used all the same, and a missing object is missing', async () => {
+    // AWS answers 403 for what is not there, and for the bucket itself.
+    await using proxy = await openS3Proxy(getTestS3().endpoint, {
+      changeStatus: (method, path, status) =>
+        method === 'HEAD' && (status === 404 || path.split('/').length === 2) ? 403 : status,
+    })
+    await using store = await open({ endpoint: proxy.endpoint })
+    await expect(store.check()).resolves.toBeUndefined()
+    const own = { ...subject, store }
+    const sample = sampleOf([makeBytes(1234, 87)])
+    const session = await begin(own, sample)
+    expect(await store.stat(session.key)).toBeUndefined()
+    await expect(store.complete(session, sample.parts)).rejects.toMatchObject({
+      code: 'part_missing',
+    })
+    await sendParts(own, session, sample)
+    expect((await store.complete(session, sample.parts)).sizeBytes).toBe(1234n)
+  })
+})
+
+describe('read()', () => {
+  it('goes on where a connection broke', async () => {
+    const sample = makeSample(subject, 88)
+    let cuts = 0
+    await using proxy = await openS3Proxy(getTestS3().endpoint, {
+      cutAfter: (method) => (method === 'GET' && ++cuts <= 3 ? 3_000_000 : undefined),
+    })
+    await using store = await open({ endpoint: proxy.endpoint })
+    const { session, blob } = await storeSample({ ...subject, store }, sample)
+    cuts = 0
+    const found = await readAll(store.read(session.key, blob.tag))
+    expect(found.equals(sample.bytes)).toBe(true)
+    expect(cuts).toBe(4)
+  })
+
+  it('gives up on a connection that always breaks at the same byte', async () => {
+    const sample = sampleOf([makeBytes(10_000, 89)])
+    let isBroken = false
+    await using proxy = await openS3Proxy(getTestS3().endpoint, {
+      cutAfter: (method) => (method === 'GET' && isBroken ? 0 : undefined),
+    })
+    await using store = await open({ endpoint: proxy.endpoint })
+    const { session, blob } = await storeSample({ ...subject, store }, sample)
+    isBroken = true
+    await expect(readAll(store.read(session.key, blob.tag))).rejects.toMatchObject({
+      code: 'store_unavailable',
+    })
+  })
+})
+
+describe('a gateway that is overloaded', () => {
+  it('is named, with its status and without a secret', async () => {
+    let isDown = false
+    await using proxy = await openS3Proxy(getTestS3().endpoint, {
+      changeStatus: (_method, _path, status) => (isDown ? 503 : status),
+    })
+    await using store = await open({ endpoint: proxy.endpoint })
+    isDown = true
+    await expect(store.check()).rejects.toMatchObject({ code: 'store_unavailable', found: '503' })
+    await expect(store.stat('blobs/aa/bb')).rejects.toMatchObject({ code: 'store_unavailable' })
   })
 })
 

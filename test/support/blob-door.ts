@@ -51,7 +51,7 @@ async function serve(
 }
 
 function sendProblem(request: IncomingMessage, response: ServerResponse, error: unknown): void {
-  if (request.destroyed || response.headersSent) {
+  if (response.destroyed || response.headersSent) {
     response.destroy()
     return
   }
