@@ -130,7 +130,8 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   }
 }
 
-async function send(
+/** One request to any server; throws when the reply is not one that `/openapi.json` promises. */
+export async function send(
   url: string,
   method: string,
   path: string,
