@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -10,12 +10,19 @@ let temporary: string
 
 beforeEach(async () => {
   temporary = await mkdtemp(join(tmpdir(), 'tour-test-'))
+  // As root, Postgres runs as another user, which must get through.
+  await chmod(temporary, 0o711)
 })
 afterEach(() => rm(temporary, { recursive: true, force: true }))
 
 /** Runs the tour as `npm run tour` does, with a folder for temporary files of its own. */
 async function runTour(args: string[], until?: RegExp) {
-  const child = spawn('npm', ['run', '--silent', 'tour', '--', ...args], {
+  // npm does not wait for its script when it is interrupted itself.
+  const [program, ...before] =
+    until === undefined
+      ? ['npm', 'run', '--silent', 'tour', '--']
+      : [process.execPath, join('test', 'tour.ts')]
+  const child = spawn(program ?? '', [...before, ...args], {
     cwd: root,
     env: { ...process.env, TMPDIR: temporary, INIT_CWD: root },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -31,18 +31,18 @@ async function tour(place: Place, file: string, signal: AbortSignal): Promise<vo
       throw new Error(`artifact ${args[0]}: expected exit ${exit}, found ${outcome.exit}`)
     return outcome.stdout
   }
+  const { size } = await stat(file)
   say('1. A server on an empty data folder: embedded Postgres, bytes in a folder.')
   await using server = await startOwnServer(place, signal)
   say(`  ready after ${server.readySeconds.toFixed(1)} s`)
-  const record = await showUpload(run, file)
+  const record = await showUpload(run, file, size)
   await showRun(run, record, join(place.folder, 'SHA256SUMS'))
   await showGet(run, record, file, join(place.folder, 'back'))
   await showRefusal(run, record, place)
   hold('the server stops cleanly', await server.stop(), 0)
 }
 
-async function showUpload(run: Run, file: string): Promise<Artifact> {
-  const { size } = await stat(file)
+async function showUpload(run: Run, file: string, size: number): Promise<Artifact> {
   say(`\n2. Upload ${size} bytes in parts; the store refuses every part whose SHA-256 differs.`)
   const reference = (await run(['upload', file, 'tour'])).trim().split('\n').at(-1) ?? ''
   say('\n3. The sealed record. Nothing in it ever changes.')
