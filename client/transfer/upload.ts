@@ -94,6 +94,7 @@ async function runJob(job: UploadJob, earlier: JournalEntry | undefined): Promis
         await abort(job, entry.uploadId)
         entry = { ...newEntry(), requestId: entry.requestId, attempt: entry.attempt + 1 }
         await job.slot.write(entry)
+        if (job.source.kind === 'file') job.source.rewind()
         return uploadOnce(job, run, entry, false)
       },
     )

@@ -1,0 +1,162 @@
+/**
+ * A proxy that stands between a client and the real server and misbehaves on purpose: it cuts,
+ * stalls, corrupts, loses answers, or answers itself. What it is not told to spoil goes through.
+ */
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { Transform } from 'node:stream'
+
+export type Fault =
+  /** Answers itself; the server hears nothing. */
+  | { kind: 'answer'; status: number; body?: string; headers?: Record<string, string> }
+  /** Takes this many bytes of the request, then cuts the connection. */
+  | { kind: 'cut-request'; afterBytes: number }
+  /** Lets the request through, and cuts the connection instead of answering. */
+  | { kind: 'lose-reply' }
+  /** Passes on this many bytes of the answer, then cuts the connection. */
+  | { kind: 'cut-reply'; afterBytes: number }
+  /** Passes on this many bytes of the answer, then nothing more. */
+  | { kind: 'stall-reply'; afterBytes: number }
+  /** Takes the request and never answers. */
+  | { kind: 'stall-request' }
+  /** Inverts one bit of the body that goes to the server. */
+  | { kind: 'flip-request'; atByte: number }
+  /** Inverts one bit of the body that comes from the server. */
+  | { kind: 'flip-reply'; atByte: number }
+
+export interface SeenRequest {
+  method: string
+  /** With query. */
+  path: string
+  headers: IncomingMessage['headers']
+  /** How often this method and path (without query) came, this time included. */
+  count: number
+}
+
+export interface FaultProxy extends AsyncDisposable {
+  readonly url: string
+  /** All requests, in order. */
+  readonly seen: SeenRequest[]
+  /** Decides what is done to each request. */
+  fault: (request: SeenRequest) => Fault | undefined
+}
+
+export async function startFaultProxy(serverUrl: string): Promise<FaultProxy> {
+  const seen: SeenRequest[] = []
+  const counts = new Map<string, number>()
+  const proxy = createServer((incoming, outgoing) => {
+    const { method = '', url: path = '', headers } = incoming
+    const key = `${method} ${path.split('?')[0]}`
+    const count = (counts.get(key) ?? 0) + 1
+    counts.set(key, count)
+    const one: SeenRequest = { method, path, headers, count }
+    seen.push(one)
+    incoming.on('error', () => undefined)
+    outgoing.on('error', () => undefined)
+    spoil(self.fault(one), serverUrl, incoming, outgoing)
+  })
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  const address = proxy.address()
+  if (address === null || typeof address === 'string') throw new Error('The proxy has no port')
+  const self: FaultProxy = {
+    url: `http://127.0.0.1:${address.port}`,
+    seen,
+    fault: () => undefined,
+    async [Symbol.asyncDispose]() {
+      proxy.close()
+      proxy.closeAllConnections()
+    },
+  }
+  return self
+}
+
+function spoil(
+  fault: Fault | undefined,
+  serverUrl: string,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): void {
+  switch (fault?.kind) {
+    case 'answer':
+      incoming.resume()
+      incoming.on('end', () =>
+        outgoing.writeHead(fault.status, fault.headers).end(fault.body ?? ''),
+      )
+      return
+    case 'cut-request': {
+      let taken = 0
+      incoming.on('data', (chunk: Buffer) => {
+        taken += chunk.length
+        if (taken >= fault.afterBytes) incoming.socket.destroy()
+      })
+      return
+    }
+    case 'stall-request':
+      incoming.resume()
+      return
+    default:
+      pass(fault, serverUrl, incoming, outgoing)
+  }
+}
+
+function pass(
+  fault: Fault | undefined,
+  serverUrl: string,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): void {
+  const onward = request(new URL(incoming.url ?? '/', serverUrl), {
+    method: incoming.method,
+    headers: incoming.headers,
+  })
+  onward.on('error', () => incoming.socket.destroy())
+  incoming.on('aborted', () => onward.destroy())
+  onward.on('response', (reply) => {
+    if (fault?.kind === 'lose-reply') {
+      reply.resume()
+      incoming.socket.destroy()
+      return
+    }
+    reply.on('error', () => undefined)
+    outgoing.writeHead(reply.statusCode ?? 500, reply.headers)
+    if (fault?.kind === 'flip-reply') reply.pipe(flipAt(fault.atByte)).pipe(outgoing)
+    else if (fault?.kind === 'cut-reply' || fault?.kind === 'stall-reply')
+      passSome(reply, outgoing, fault)
+    else reply.pipe(outgoing)
+  })
+  if (fault?.kind === 'flip-request') incoming.pipe(flipAt(fault.atByte)).pipe(onward)
+  else incoming.pipe(onward)
+}
+
+function passSome(
+  reply: IncomingMessage,
+  outgoing: ServerResponse,
+  fault: { kind: 'cut-reply' | 'stall-reply'; afterBytes: number },
+): void {
+  let left = fault.afterBytes
+  reply.on('data', (chunk: Buffer) => {
+    const piece = chunk.subarray(0, left)
+    left -= piece.length
+    if (piece.length > 0)
+      outgoing.write(piece, () => {
+        if (left === 0 && fault.kind === 'cut-reply') outgoing.socket?.destroy()
+      })
+    else if (fault.kind === 'cut-reply') outgoing.socket?.destroy()
+  })
+  if (left === 0 && fault.kind === 'stall-reply') outgoing.flushHeaders()
+}
+
+function flipAt(atByte: number): Transform {
+  let passed = 0
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      const at = atByte - passed
+      passed += chunk.length
+      if (at < 0 || at >= chunk.length) return done(null, chunk)
+      const spoiled = Buffer.from(chunk)
+      spoiled[at] = (spoiled[at] ?? 0) ^ 1
+      done(null, spoiled)
+    },
+  })
+}
