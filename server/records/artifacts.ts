@@ -105,7 +105,11 @@ export async function findParts(
   }))
 }
 
-/** Artifacts of a run by name: those after `after` that start with `prefix`. Reads by the primary key alone. */
+/**
+ * Artifacts of a run by name: those after `after` that start with `prefix`. Compared as rows they are
+ * one range of the primary key; given column by column, Postgres may take the index of the latest
+ * runs instead and step through every run of the task.
+ */
 export async function listArtifacts(
   sql: AnySql,
   task: string,
@@ -113,11 +117,13 @@ export async function listArtifacts(
   page: { prefix: string; after: string; limit: number },
 ): Promise<Artifact[]> {
   const end = prefixEnd(page.prefix)
+  // One lower bound: of two, Postgres begins at the first and steps over what is below the second.
+  const isLater = Buffer.compare(Buffer.from(page.after), Buffer.from(page.prefix)) >= 0
   const rows = await sql<ArtifactRow[]>`
     select ${columns(sql)} from artifact.artifact
-    where task = ${task} and run = ${run} and name > ${page.after} and name >= ${page.prefix}
-      ${end === null ? sql`` : sql`and name < ${end}`}
-    order by name limit ${page.limit}`
+    where (task, run, name) ${isLater ? sql`> (${task}, ${run}, ${page.after})` : sql`>= (${task}, ${run}, ${page.prefix})`}
+      and ${end === null ? sql`(task, run) <= (${task}, ${run})` : sql`(task, run, name) < (${task}, ${run}, ${end})`}
+    order by task, run, name limit ${page.limit}`
   return rows.map((row) => formatStored(row).artifact)
 }
 
