@@ -106,7 +106,7 @@ export async function sendParts(
 }
 
 /** A finished blob of this sample. */
-export async function store(subject: Subject, sample: Sample) {
+export async function storeSample(subject: Subject, sample: Sample) {
   const session = await begin(subject, sample)
   await sendParts(subject, session, sample)
   return { session, blob: await subject.store.complete(session, sample.parts) }
@@ -162,4 +162,14 @@ export async function readAll(chunks: AsyncIterable<Uint8Array>): Promise<Buffer
   const all: Uint8Array[] = []
   for await (const chunk of chunks) all.push(chunk)
   return Buffer.concat(all)
+}
+
+/** A grant to read a blob under a name that needs every kind of care. */
+export function grantRead({ store }: Subject, key: string, tag: string, { bound = false } = {}) {
+  return store.grantRead(key, tag, {
+    fileName: 'naïve% "x".txt',
+    contentType: 'text/html',
+    ttlSeconds: TTL_SECONDS,
+    bound,
+  })
 }

@@ -1,87 +1,44 @@
 /** The filesystem store: the contract, and what is its own. */
 import { randomBytes } from 'node:crypto'
-import {
-  appendFile,
-  chmod,
-  mkdtemp,
-  readdir,
-  readFile,
-  rm,
-  stat,
-  truncate,
-  writeFile,
-} from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { appendFile, chmod, readFile, rm, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type FilesystemStore, openFilesystemStore } from '../../server/stores/filesystem.ts'
+import { openFilesystemStore } from '../../server/stores/filesystem.ts'
 import { describeStoreContract } from '../contract/store.ts'
 import {
   begin,
   flipBit,
-  grantAll,
   makeBytes,
   makeSample,
   partOf,
   pieceOf,
   readAll,
-  type Subject,
   sampleOf,
   send,
   sendParts,
-  store as storeSample,
+  storeSample,
   TTL_SECONDS,
 } from '../contract/subject.ts'
-import { openBlobDoor } from '../support/blob-door.ts'
+import {
+  type FilesystemSubject,
+  incomingOf,
+  openFilesystemSubject,
+  SECRET,
+} from './filesystem-subject.ts'
 
-const SECRET = randomBytes(32)
-
-interface FilesystemSubject extends Subject {
-  store: FilesystemStore
-  folder: string
-}
-
-async function openSubject(kept?: string): Promise<FilesystemSubject> {
-  await using opened = new AsyncDisposableStack()
-  const folder = kept ?? (await mkdtemp(join(tmpdir(), 'artifact-store-')))
-  if (kept === undefined) opened.defer(() => rm(folder, { recursive: true, force: true }))
-  let shiftMs = 0
-  const store = opened.use(
-    await openFilesystemStore({
-      folder,
-      grantSecret: SECRET,
-      clock: () => new Date(Date.now() + shiftMs),
-    }),
-  )
-  const { origin } = opened.use(await openBlobDoor(store))
-  const owned = opened.move()
-  return {
-    store,
-    folder,
-    origin,
-    partSizeBytes: 100_000,
-    shiftClock: (seconds) => {
-      shiftMs = seconds * 1000
-    },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  }
-}
-
-describeStoreContract('filesystem', openSubject)
+describeStoreContract('filesystem', openFilesystemSubject)
 
 let subject: FilesystemSubject
 beforeAll(async () => {
-  subject = await openSubject()
+  subject = await openFilesystemSubject()
 })
 afterAll(async () => {
   await subject?.[Symbol.asyncDispose]()
 })
 
-const incomingOf = ({ folder }: FilesystemSubject, key: string) => join(folder, 'incoming', key)
-
 describe('openFilesystemStore()', () => {
   it('refuses a folder that another server has', async () => {
-    await expect(openSubject(subject.folder)).rejects.toMatchObject({ code: 'locked' })
+    await expect(openFilesystemSubject(subject.folder)).rejects.toMatchObject({ code: 'locked' })
   })
 
   it('refuses a short secret', async () => {
@@ -97,94 +54,6 @@ describe('openFilesystemStore()', () => {
     const folder = join(subject.folder, 'lock', 'below a file')
     const options = { folder, grantSecret: SECRET, clock: () => new Date() }
     await expect(openFilesystemStore(options)).rejects.toMatchObject({ code: 'store_unavailable' })
-  })
-})
-
-describe('a restart', () => {
-  /** Does `before` with one server and `after` with the next one on the same folder. */
-  async function restart<T>(
-    before: (subject: FilesystemSubject) => Promise<T>,
-    after: (subject: FilesystemSubject, kept: T) => Promise<void>,
-  ): Promise<void> {
-    const folder = await mkdtemp(join(tmpdir(), 'artifact-store-'))
-    try {
-      let kept: T
-      {
-        await using first = await openSubject(folder)
-        kept = await before(first)
-      }
-      await using second = await openSubject(folder)
-      await after(second, kept)
-    } finally {
-      await rm(folder, { recursive: true, force: true })
-    }
-  }
-
-  it('keeps sessions, held parts and grants', async () => {
-    const sample = makeSample(subject, 100)
-    await restart(
-      async (first) => {
-        const session = await begin(first, sample)
-        const grants = await grantAll(first, session, sample)
-        await sendParts(first, session, sample, [1, 3])
-        return { session, grants }
-      },
-      async (second, { session, grants }) => {
-        expect((await second.store.listParts(session)).map(({ number }) => number)).toEqual([1, 3])
-        const [one, two] = grants
-        if (one === undefined || two === undefined) throw new Error('too few')
-        expect((await send(second, two, pieceOf(sample, 2))).status).toBe(200)
-        expect((await send(second, one, flipBit(pieceOf(sample, 1)))).status).toBe(422)
-        const blob = await second.store.complete(session, sample.parts)
-        const found = await readAll(second.store.read(session.key, blob.tag))
-        expect(found.equals(sample.bytes)).toBe(true)
-      },
-    )
-  })
-
-  it('forgets a part whose journal record is torn, at any byte, and no other', async () => {
-    const sample = makeSample(subject, 101)
-    const session = await begin(subject, sample)
-    await sendParts(subject, session, sample)
-    const journal = await readFile(`${incomingOf(subject, session.key)}.parts`)
-    const third = journal.lastIndexOf(`\n3 `)
-    await restart(
-      async (first) => {
-        const session = await begin(first, sample)
-        await sendParts(first, session, sample)
-        return session
-      },
-      async (second, session) => {
-        const path = `${incomingOf(second, session.key)}.parts`
-        await truncate(path, third + 20)
-        expect((await second.store.listParts(session)).map(({ number }) => number)).toEqual([1, 2])
-        await sendParts(second, session, sample, [3])
-        await second.store.complete(session, sample.parts)
-        const blob = await second.store.stat(session.key)
-        const found = await readAll(second.store.read(session.key, blob?.tag ?? ''))
-        expect(found.equals(sample.bytes)).toBe(true)
-      },
-    )
-  })
-
-  it('completes again after a crash between the move and what follows it', async () => {
-    const sample = makeSample(subject, 102)
-    await restart(
-      async (first) => {
-        const { session, blob } = await storeSample(first, sample)
-        // What such a crash leaves: the blob still writable, the journal still there.
-        await chmod(join(first.folder, session.key), 0o600)
-        await writeFile(`${incomingOf(first, session.key)}.parts`, '\n1 100000 torn')
-        return { session, blob }
-      },
-      async (second, { session, blob }) => {
-        expect(await second.store.complete(session, sample.parts)).toEqual(blob)
-        expect((await stat(join(second.folder, session.key))).mode & 0o777).toBe(0o444)
-        expect(
-          await readdir(join(second.folder, 'incoming', 'blobs', session.key.slice(6, 8))),
-        ).toEqual([])
-      },
-    )
   })
 })
 

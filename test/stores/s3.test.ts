@@ -26,7 +26,7 @@ import {
   sampleOf,
   send,
   sendParts,
-  store as storeSample,
+  storeSample,
   TTL_SECONDS,
 } from '../contract/subject.ts'
 import { getTestS3 } from '../support/ceph.ts'
