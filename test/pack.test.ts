@@ -116,6 +116,9 @@ describe('package', () => {
       export const wrong = () => upload(42)
     `
     await writeFile(join(consumer, 'main.mts'), source)
+    const readme = await readFile(join(root, 'README.md'), 'utf8')
+    const [, example = ''] = /^```ts\n(.*?)^```$/ms.exec(readme) ?? []
+    await writeFile(join(consumer, 'example.mts'), example)
     const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
     const flags = [
       '--strict',
@@ -127,7 +130,7 @@ describe('package', () => {
       'nodenext',
     ]
     const types = ['--typeRoots', join(root, 'node_modules', '@types'), '--types', 'node']
-    await tool(consumer, process.execPath, compiler, ...flags, ...types, 'main.mts')
+    await tool(consumer, process.execPath, compiler, ...flags, ...types, 'main.mts', 'example.mts')
     expect(await tool(consumer, process.execPath, 'main.mjs')).toBe('function,function')
     expect(await readdir(consumer)).toContain('main.mjs')
   })

@@ -43,7 +43,9 @@ export function createSummaryReporter({ lanes, strict }: SummaryOptions): Report
       const absent = strict && whole ? lanes.filter(isAbsent).length : 0
       if (absent > 0) process.exitCode = 1
       const total = sum(counts, errors.length, absent)
-      process.stdout.write(`${['', ...lines, ...skipped(counts), ''].join('\n')}\n`)
+      // What a pattern of names left out was asked for.
+      const hidden = vitest?.config.testNamePattern === undefined ? skipped(counts) : []
+      process.stdout.write(`${['', ...lines, ...hidden, ''].join('\n')}\n`)
       process.stdout.write(`${formatTotal(total, reason, vitest)}\n`)
     },
   }
