@@ -19,7 +19,7 @@ let connection: Connection
 
 beforeAll(async () => {
   stack = new AsyncDisposableStack()
-  const site: Site = stack.use(await openSite({ flags: ['--part-size-bytes', String(MIB)] }))
+  const site: Site = stack.use(await openSite({ settings: { 'part-size-bytes': String(MIB) } }))
   server = stack.use(await site.serve())
   gate = stack.use(await openGate(site.port))
   cli = stack.use(await openCli({ url: gate.url, token: site.token }))

@@ -20,8 +20,8 @@ import { z } from 'zod'
 const PROGRAM = join(import.meta.dirname, '..', '..', 'server', 'main.ts')
 
 export interface SiteOptions {
-  /** Further flags of `artifact serve`. */
-  flags?: readonly string[]
+  /** Settings of `artifact serve` by their flag without dashes, beyond or instead of those of the site. */
+  settings?: Record<string, string>
   /** Further variables. */
   env?: Record<string, string>
 }
@@ -70,17 +70,21 @@ export async function openSite(given: SiteOptions = {}): Promise<Site> {
   const token = `artifact_${randomBytes(32).toString('base64url')}`
   const tokenFile = join(folder, 'admin-token')
   await writeFile(tokenFile, `${token}\n`, { mode: 0o600 })
-  const start = (options: SiteOptions = {}) =>
-    startProcess(
-      [
-        ...['serve', '--data-dir', dataFolder, '--port', String(port)],
-        ...['--admin-token-file', tokenFile, '--no-profile', '--log-level', 'debug'],
-        ...(given.flags ?? []),
-        ...(options.flags ?? []),
-      ],
-      folder,
-      { ...given.env, ...options.env },
-    )
+  const start = (options: SiteOptions = {}) => {
+    const settings = {
+      'data-dir': dataFolder,
+      port: String(port),
+      'admin-token-file': tokenFile,
+      'log-level': 'debug',
+      ...given.settings,
+      ...options.settings,
+    }
+    const flags = Object.entries(settings).flatMap(([flag, value]) => [`--${flag}`, value])
+    return startProcess(['serve', '--no-profile', ...flags], folder, {
+      ...given.env,
+      ...options.env,
+    })
+  }
   return {
     folder,
     dataFolder,
