@@ -44,7 +44,15 @@ export interface Endpoint {
   errors: readonly ProblemCode[]
 }
 
-const RunParam = z.union([z.literal('latest'), z.coerce.number().pipe(RunNumber)])
+/** A run in an address: one notation alone, so that a thing has one address. */
+const RunText = z.coerce
+  .string()
+  .regex(/^(0|[1-9][0-9]{0,9})$/, 'expected a whole number')
+  .transform(Number)
+  .pipe(RunNumber)
+const RunParam = z.union([z.literal('latest'), RunText])
+/** Where a list goes on, or what its names start with: no name has a control character. */
+const NamePart = z.string().regex(/^\P{Cc}*$/u, 'expected no control character')
 const inTask = z.object({ task: TaskName })
 const inRun = inTask.extend({ run: RunParam })
 const atName = inRun.extend({ name: ArtifactName })
@@ -174,8 +182,8 @@ export const endpoints = {
     summary: 'Tasks by name',
     access: 'list',
     query: z.strictObject({
-      prefix: z.string().max(128).optional(),
-      after: z.string().max(128).optional(),
+      prefix: NamePart.max(128).optional(),
+      after: NamePart.max(128).optional(),
       limit: Limit,
     }),
     replies: { 200: TaskPage },
@@ -187,7 +195,7 @@ export const endpoints = {
     summary: 'Runs of a task, the latest first',
     access: 'list',
     params: inTask,
-    query: z.strictObject({ after: z.coerce.number().pipe(RunNumber).optional(), limit: Limit }),
+    query: z.strictObject({ after: RunText.optional(), limit: Limit }),
     replies: { 200: RunPage },
     errors: ['not_found'],
   },
@@ -208,8 +216,8 @@ export const endpoints = {
     access: 'list',
     params: inRun,
     query: z.strictObject({
-      prefix: z.string().max(512).optional(),
-      after: z.string().max(512).optional(),
+      prefix: NamePart.max(512).optional(),
+      after: NamePart.max(512).optional(),
       limit: Limit,
     }),
     replies: { 200: ArtifactPage },
@@ -262,7 +270,7 @@ export const endpoints = {
     access: 'list',
     query: z.strictObject({
       task: TaskName.optional(),
-      run: z.coerce.number().pipe(RunNumber).optional(),
+      run: RunText.optional(),
       upload: UploadId.optional(),
       after: z
         .string()

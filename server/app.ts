@@ -47,6 +47,8 @@ export function createApp(parts: AppParts): App {
     const headers = new Headers({ 'content-type': 'application/problem+json' })
     if (document.status === 405) headers.set('allow', problem.expected ?? '')
     if (document.status === 401) headers.set('www-authenticate', 'Bearer')
+    // What is left of such a body is not read: nothing else can come over this connection.
+    if (document.status === 413) headers.set('connection', 'close')
     if (document.status === 503 || document.status === 429)
       headers.set('retry-after', String(problem.retryAfterSeconds ?? 1))
     return new Response(JSON.stringify(document), { status: document.status, headers })
