@@ -20,6 +20,9 @@ interface Danger {
   since?: number
 }
 
+/** What is granted to others is out of use until SET ROLE. */
+const APART = 'alter role $ROLE noinherit; grant usage on schema artifact to $ROLE'
+
 const onTables = ['UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'].flatMap((privilege) =>
   SEALED_TABLES.map(
     (table): Danger => ({
@@ -46,7 +49,7 @@ const ofRoles: Danger[] = [
     since: 16,
   },
   {
-    given: 'grant artifact_owner to $OTHER; grant $OTHER to $ROLE; alter role $ROLE noinherit',
+    given: `grant artifact_owner to $OTHER; grant $OTHER to $ROLE; ${APART}`,
     named: 'membership in artifact_owner',
   },
   { given: 'alter role $OTHER superuser; grant $OTHER to $ROLE', named: 'SUPERUSER through role' },
@@ -55,8 +58,7 @@ const ofRoles: Danger[] = [
     named: 'CREATEROLE through role',
   },
   {
-    given:
-      'grant delete on artifact.run to $OTHER; grant $OTHER to $ROLE; alter role $ROLE noinherit',
+    given: `grant delete on artifact.run to $OTHER; grant $OTHER to $ROLE; ${APART}`,
     named: 'DELETE on artifact.run through role',
   },
   ...[
