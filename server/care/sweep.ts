@@ -26,6 +26,11 @@ export interface SweepSettings {
 }
 
 const BATCH = 100
+/**
+ * Until then a late part could bring an object back: S3 takes a header-signed request for 15 minutes,
+ * whatever the grant said.
+ */
+const LATE_PART_SECONDS = 16 * 60
 
 /**
  * One round. `onFault` hears what went wrong with one upload; the round goes on, and the next one
@@ -66,8 +71,7 @@ async function purgeLeftovers(
   onFault: (step: string, uploadId: string, error: unknown) => void,
 ): Promise<void> {
   const now = intake.clock()
-  // Until its grants have expired, a late part could bring the object back.
-  const before = new Date(now.getTime() - (intake.settings.grantTtlSeconds + 60) * 1000)
+  const before = new Date(now.getTime() - LATE_PART_SECONDS * 1000)
   await markSealedPurged(intake.sql, before, now)
   for (const record of await findUnpurged(intake.sql, before, BATCH)) {
     await discardBlob(intake, record)
