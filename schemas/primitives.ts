@@ -128,7 +128,7 @@ export const ContentType = z
   .string()
   .max(255)
   .regex(
-    /^[A-Za-z0-9!#$&^_.+-]+\/[A-Za-z0-9!#$&^_.+-]+(\s*;\s*[\x20-\x7e]+)?$/,
+    /^[A-Za-z0-9!#$&^_.+-]+\/[A-Za-z0-9!#$&^_.+-]+([ \t]*;[ \t]*[\x20-\x7e]+)?$/,
     'expected a media type such as application/octet-stream',
   )
   .meta({ id: 'ContentType', description: 'Media type' })

@@ -191,6 +191,64 @@ export const PROBLEMS = {
     'Tell the operator: the record stands, the bytes are gone.',
   ),
 
+  // The transparency log.
+  log_inclusion: row(
+    null,
+    'integrity',
+    'final',
+    'The proof does not lead to the root of the log',
+    'Trust neither the record nor the bytes, and tell those who run the log.',
+  ),
+  log_signature: row(
+    null,
+    'integrity',
+    'final',
+    'The checkpoint is not signed by the key of the log',
+    'Check the pinned key (--log-key, ARTIFACT_LOG_KEY); if it is right, somebody else answers.',
+  ),
+  log_fork: row(
+    null,
+    'integrity',
+    'final',
+    'Two signed heads of the log do not agree',
+    'Keep the evidence and show it to others: the log showed two histories.',
+  ),
+  log_rollback: row(
+    null,
+    'integrity',
+    'final',
+    'The log is older than it was',
+    'Find out whether the server was restored or is being impersonated.',
+  ),
+  log_record: row(
+    null,
+    'integrity',
+    'final',
+    'The record and its leaf in the log differ',
+    'Tell those who run the server: the record was changed after it was logged.',
+  ),
+  log_missing: row(
+    null,
+    'integrity',
+    'final',
+    'A proof or checkpoint that must be there is not',
+    'Ask again later; if it stays away, take it as withheld.',
+  ),
+  log_policy: row(
+    null,
+    'integrity',
+    'final',
+    'The checkpoint has too few cosignatures',
+    'Wait until the witnesses of the policy have cosigned, or find out why they do not.',
+  ),
+  log_malformed: row(
+    null,
+    'integrity',
+    'final',
+    'What the log sent is not well-formed',
+    'Compare the versions of client and server; if they agree, somebody altered it.',
+  ),
+
   // Grants.
   grant_invalid: row(
     403,
