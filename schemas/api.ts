@@ -7,6 +7,7 @@
  */
 import { z } from 'zod'
 import { Artifact, ArtifactParts, Run, Task } from './artifact.ts'
+import { LogInfo } from './log.ts'
 import { ArtifactName, RunNumber, TaskName, UploadId } from './primitives.ts'
 import type { ProblemCode } from './problems.ts'
 import { CreatedToken, CreateToken, Token } from './token.ts'
@@ -240,6 +241,27 @@ export const endpoints = {
     params: atName,
     replies: { 200: ArtifactParts },
     errors: ['not_found'],
+  },
+  getReceipt: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs/:run/artifacts/:name/receipt',
+    summary:
+      'The proof that an artifact is in the log, as C2SP tlog-proof; waits for the signer a little',
+    access: 'get',
+    params: atName,
+    replies: {},
+    otherReplies: {
+      200: { description: 'The receipt', contentType: 'text/plain; charset=utf-8' },
+    },
+    errors: ['not_found', 'log_absent', 'receipt_pending', 'log_inclusion'],
+  },
+  getLog: {
+    method: 'GET',
+    path: '/v1/log',
+    summary: 'Which transparency log this server has',
+    access: 'anyone',
+    replies: { 200: LogInfo },
+    errors: ['log_absent'],
   },
   getContent: {
     method: 'GET',

@@ -192,8 +192,22 @@ export const PROBLEMS = {
   ),
 
   // The transparency log.
+  log_absent: row(
+    404,
+    'notFound',
+    'final',
+    'There is no signed log',
+    'Its operator has to start a signer (artifact signer).',
+  ),
+  receipt_pending: row(
+    503,
+    'unreachable',
+    'retry',
+    'The receipt is not signed yet',
+    'Try again a little later; if it stays so, the signer has stopped: ask the operator why.',
+  ),
   log_inclusion: row(
-    null,
+    502,
     'integrity',
     'final',
     'The proof does not lead to the root of the log',

@@ -33,6 +33,11 @@ export function isAllowedSomewhere(principal: Principal, verb: Verb, task: strin
   )
 }
 
+/** Whether a scope covers `verb` on every name of every task. */
+export function isAllowedEverywhere(principal: Principal, verb: Verb): boolean {
+  return isAdmin(principal) || principal.scopes.includes(`${verb}:*/**`)
+}
+
 /** Throws `forbidden` unless the principal may write this name. */
 export function checkMayUpload(principal: Principal, task: string, name: string): void {
   if (isAllowed(principal, 'upload', task, name)) return

@@ -54,23 +54,53 @@ interface ArtifactRow {
   sealed_by_name: string
 }
 
-/** Inserts the record unless its name is taken, or this upload is sealed already: `false` then, and nothing changes. */
-export async function insertArtifact(sql: AnySql, artifact: NewArtifact): Promise<boolean> {
-  const rows = await sql`
+/**
+ * Inserts records, those whose name is free, in order. Returns what was inserted, by upload id; of
+ * two that want one name the first gets it.
+ */
+export async function insertArtifacts(
+  sql: AnySql,
+  artifacts: readonly NewArtifact[],
+  sealedAt: Date,
+): Promise<Map<string, Artifact>> {
+  const rows = await sql<ArtifactRow[]>`
     insert into artifact.artifact (
       task, run, name, sha256, size, part_size, part_sha256s, content_type, labels, policy,
-      store, blob_key, blob_tag, upload_id, opened_at, sealed_by_token, sealed_by_name
-    ) values (
-      ${artifact.task}, ${artifact.run}, ${artifact.name}, ${Buffer.from(artifact.sha256, 'hex')},
-      ${artifact.sizeBytes}, ${artifact.partSizeBytes},
-      ${Buffer.from(artifact.parts.map((part) => part.sha256).join(''), 'hex')},
-      ${artifact.contentType}, ${sql.json(artifact.labels)}, ${artifact.policy},
-      ${artifact.store}, ${artifact.blobKey}, ${artifact.blobTag}, ${artifact.uploadId},
-      ${artifact.openedAt}, ${artifact.tokenId}, ${artifact.tokenName}
+      store, blob_key, blob_tag, upload_id, opened_at, sealed_at, sealed_by_token, sealed_by_name
+    )
+    select task, run, name, decode(sha256, 'hex'), size, part_size, decode(part_sha256s, 'hex'),
+      content_type, labels, policy, store, blob_key, blob_tag, upload_id, opened_at, ${sealedAt},
+      token_id, token_name
+    from jsonb_to_recordset(${sql.json(artifacts.map(toColumns))}) as new (
+      task text, run int, name text, sha256 text, size bigint, part_size bigint, part_sha256s text,
+      content_type text, labels jsonb, policy text, store text, blob_key text, blob_tag text,
+      upload_id uuid, opened_at timestamptz, token_id uuid, token_name text
     )
     on conflict do nothing
-    returning 1`
-  return rows.length === 1
+    returning ${columns(sql)}`
+  return new Map(rows.map((row) => [row.upload_id, formatStored(row).artifact]))
+}
+
+function toColumns(artifact: NewArtifact) {
+  return {
+    task: artifact.task,
+    run: artifact.run,
+    name: artifact.name,
+    sha256: artifact.sha256,
+    size: artifact.sizeBytes.toString(),
+    part_size: artifact.partSizeBytes,
+    part_sha256s: artifact.parts.map((part) => part.sha256).join(''),
+    content_type: artifact.contentType,
+    labels: artifact.labels,
+    policy: artifact.policy,
+    store: artifact.store,
+    blob_key: artifact.blobKey,
+    blob_tag: artifact.blobTag,
+    upload_id: artifact.uploadId,
+    opened_at: artifact.openedAt.toISOString(),
+    token_id: artifact.tokenId,
+    token_name: artifact.tokenName,
+  }
 }
 
 /** The record of a name; `latest` is the highest run in which this name is sealed. */

@@ -15,8 +15,8 @@ import type { Artifact } from '../../schemas/artifact.ts'
 import { countParts } from '../../schemas/part-plan.ts'
 import { ArtifactError, formatProblem, parseProblem } from '../../schemas/problems.ts'
 import type { SealUpload } from '../../schemas/upload.ts'
-import { alreadySealed, ended, type Intake, openSession } from '../intake/open.ts'
-import { findArtifact, insertArtifact } from '../records/artifacts.ts'
+import type { Sequencer } from '../log/sequencer.ts'
+import { ended, type Intake, openSession } from '../intake/open.ts'
 import type { Sql, Transaction } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import {
@@ -67,7 +67,11 @@ export interface Sealer extends AsyncDisposable {
 }
 
 /** Makes the sealer of this process. Disposing it stops what runs and gives the leases back. */
-export function createSealer(intake: Intake, options: SealerOptions): Sealer {
+export function createSealer(
+  intake: Intake,
+  sequencer: Sequencer,
+  options: SealerOptions,
+): Sealer {
   const holder = randomUUID()
   const limit = pLimit(options.concurrency)
   const stop = new AbortController()
@@ -75,7 +79,7 @@ export function createSealer(intake: Intake, options: SealerOptions): Sealer {
 
   /** Runs a seal for which this process holds the lease; never rejects. */
   const start = (upload: UploadRecord, claim: Claim): Promise<Setback> => {
-    const run = limit(() => runSeal(intake, upload, claim, holder, stop.signal))
+    const run = limit(() => runSeal(intake, sequencer, upload, claim, holder, stop.signal))
       .then((outcome): Setback => {
         options.onOutcome(outcome, upload)
         return undefined
@@ -153,6 +157,7 @@ function checkSealable(upload: UploadRecord, claim: Claim): void {
 
 async function runSeal(
   intake: Intake,
+  sequencer: Sequencer,
   upload: UploadRecord,
   claim: Claim,
   holder: string,
@@ -165,7 +170,7 @@ async function runSeal(
     // From here on no grant can write the object: what is read now is what will be served.
     checkBlobSize(blob, claim)
     if (upload.policy === 'reread') await reread(intake, upload, claim, blob, holder, signal)
-    return await intake.sql.begin((tx) => publish(intake, tx, upload, claim, blob, holder))
+    return await publish(intake, sequencer, upload, claim, blob, holder)
   } catch (error) {
     if (!(error instanceof ArtifactError) || error.row.retryable || signal.aborted) throw error
     if (error.code === 'part_missing' || error.code === 'storage_full') throw error
@@ -205,40 +210,38 @@ async function reread(
   })
 }
 
-/** The commit point: the record, the state and the news of it, or nothing. */
+/** The commit point: the record, its leaf, the state and the news of it, or nothing. */
 async function publish(
   intake: Intake,
-  tx: Transaction,
+  sequencer: Sequencer,
   upload: UploadRecord,
   claim: Claim,
   blob: Blob,
   holder: string,
-): Promise<'sealed' | 'failed'> {
-  const { task, run, name } = upload
-  const isFirst = await insertArtifact(tx, {
-    task,
-    run,
-    name,
-    sha256: claim.sha256,
-    sizeBytes: claim.sizeBytes,
-    partSizeBytes: upload.partSizeBytes,
-    parts: claim.parts,
-    contentType: upload.contentType,
-    labels: upload.labels,
-    policy: upload.policy,
-    store: intake.store.kind,
-    blobKey: upload.blobKey,
-    blobTag: blob.tag,
-    uploadId: upload.id,
-    openedAt: upload.openedAt,
-    tokenId: upload.tokenId,
-    tokenName: upload.tokenName,
+): Promise<'sealed'> {
+  await sequencer.seal({
+    artifact: {
+      task: upload.task,
+      run: upload.run,
+      name: upload.name,
+      sha256: claim.sha256,
+      sizeBytes: claim.sizeBytes,
+      partSizeBytes: upload.partSizeBytes,
+      parts: claim.parts,
+      contentType: upload.contentType,
+      labels: upload.labels,
+      policy: upload.policy,
+      store: intake.store.kind,
+      blobKey: upload.blobKey,
+      blobTag: blob.tag,
+      uploadId: upload.id,
+      openedAt: upload.openedAt,
+      tokenId: upload.tokenId,
+      tokenName: upload.tokenName,
+    },
+    onSealed: (tx, artifact) => finish(intake, tx, upload, holder, { artifact }),
   })
-  const artifact = (await findArtifact(tx, task, run, name))?.artifact
-  if (artifact === undefined) throw new Error(`${task}/${run}/${name} is neither new nor known`)
-  if (!isFirst && !isSameContent(artifact, claim))
-    throw alreadySealed(artifact, claim.sha256, claim.sizeBytes.toString())
-  return finish(intake, tx, upload, holder, { artifact })
+  return 'sealed'
 }
 
 async function giveUp(
@@ -247,8 +250,9 @@ async function giveUp(
   upload: UploadRecord,
   holder: string,
   error: ArtifactError,
-): Promise<'sealed' | 'failed'> {
-  return finish(intake, tx, upload, holder, { error })
+): Promise<'failed'> {
+  await finish(intake, tx, upload, holder, { error })
+  return 'failed'
 }
 
 async function finish(
@@ -257,7 +261,7 @@ async function finish(
   upload: UploadRecord,
   holder: string,
   result: { artifact: Artifact } | { error: ArtifactError },
-): Promise<'sealed' | 'failed'> {
+): Promise<void> {
   const now = intake.clock()
   const problem = 'error' in result ? formatProblem(result.error) : undefined
   const after = await endVerifying(tx, upload.id, holder, now, problem)
@@ -265,11 +269,6 @@ async function finish(
   if (after === undefined) throw lostLease(upload)
   const artifact = 'artifact' in result ? result.artifact : undefined
   await appendUploadEvent(tx, formatUpload(after, artifact), now)
-  return problem === undefined ? 'sealed' : 'failed'
-}
-
-function isSameContent(artifact: Artifact, claim: Claim): boolean {
-  return artifact.sha256 === claim.sha256 && artifact.sizeBytes === claim.sizeBytes.toString()
 }
 
 function lostLease(upload: UploadRecord): ArtifactError {

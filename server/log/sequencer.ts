@@ -1,0 +1,167 @@
+/**
+ * Step 5: to seal is to append. Records and their leaves are inserted by the same transaction, in
+ * the order of the log, for as many uploads at once as are waiting (group commit).
+ *
+ *     lock -> records -> leaves, full tiles, tree -> uploads and events -> commit
+ *
+ * Any number of servers may do this: the lock makes them wait, and the chain of trees (`prev_size`
+ * is unique) makes a second batch after the same tree impossible even without it.
+ */
+import { restoreFrontier } from '../../client/verify/frontier.ts'
+import { formatLeaf, leafOfArtifact } from '../../client/verify/leaf.ts'
+import { HASH_BYTES, hashLeaf, isSameHash } from '../../client/verify/merkle.ts'
+import type { Artifact, Part } from '../../schemas/artifact.ts'
+import { alreadySealed } from '../intake/open.ts'
+import { findArtifact, insertArtifacts, type NewArtifact } from '../records/artifacts.ts'
+import type { Sql, Transaction } from '../records/database.ts'
+import {
+  appendBatch,
+  type LeafRow,
+  lockHead,
+  type NodeRow,
+  type StoredTree,
+} from '../records/log.ts'
+
+/** Most artifacts in one transaction. */
+const BATCH_MAX = 500
+
+/** One artifact that wants to be sealed. */
+export interface Entry {
+  artifact: NewArtifact
+  /**
+   * What else must become true in the same transaction once the record is there. Throwing takes the
+   * record back.
+   */
+  onSealed(tx: Transaction, artifact: Artifact): Promise<void>
+}
+
+export interface Sequencer {
+  /**
+   * Seals one artifact; resolves with its record when the transaction is committed. It is the record
+   * of another upload when that one sealed the same content before. Throws `already_sealed` when the
+   * name holds other content; nothing was inserted then.
+   */
+  seal(entry: Entry): Promise<Artifact>
+}
+
+interface Waiting {
+  entry: Entry
+  resolve(artifact: Artifact): void
+  reject(error: unknown): void
+}
+
+/** Makes the sequencer of this process. */
+export function createSequencer(sql: Sql, clock: () => Date): Sequencer {
+  let queue: Waiting[] = []
+  let isRunning = false
+
+  async function drain(): Promise<void> {
+    isRunning = true
+    while (queue.length > 0) {
+      const batch = queue.slice(0, BATCH_MAX)
+      queue = queue.slice(BATCH_MAX)
+      await settle(sql, clock, batch)
+    }
+    isRunning = false
+  }
+
+  return {
+    seal(entry) {
+      const { promise, resolve, reject } = Promise.withResolvers<Artifact>()
+      queue.push({ entry, resolve, reject })
+      // Whoever comes while a transaction runs goes with the next one, all together.
+      if (!isRunning) void drain()
+      return promise
+    },
+  }
+}
+
+/** Settles every one of a batch; never throws. One that spoils the batch must not spoil the others. */
+async function settle(sql: Sql, clock: () => Date, batch: readonly Waiting[]): Promise<void> {
+  try {
+    const outcomes = await sealBatch(
+      sql,
+      clock,
+      batch.map(({ entry }) => entry),
+    )
+    for (const [index, waiting] of batch.entries()) {
+      const outcome = outcomes[index]
+      if (outcome === undefined || outcome instanceof Error)
+        waiting.reject(outcome ?? new Error('A batch lost one of its entries'))
+      else waiting.resolve(outcome)
+    }
+  } catch (error) {
+    const [only] = batch
+    if (batch.length === 1) return only?.reject(error)
+    for (const waiting of batch) await settle(sql, clock, [waiting])
+  }
+}
+
+/** The record or the refusal of each, in order. Throws when nothing at all was done. */
+async function sealBatch(
+  sql: Sql,
+  clock: () => Date,
+  entries: readonly Entry[],
+): Promise<(Artifact | Error)[]> {
+  return sql.begin(async (tx) => {
+    const tree = await lockHead(tx)
+    const fresh = await insertArtifacts(
+      tx,
+      entries.map(({ artifact }) => artifact),
+      clock(),
+    )
+    const sealed = entries.flatMap(({ artifact }) => {
+      const record = fresh.get(artifact.uploadId)
+      return record === undefined ? [] : [{ record, parts: artifact.parts }]
+    })
+    if (sealed.length > 0) await append(tx, tree, sealed)
+    const outcomes: (Artifact | Error)[] = []
+    for (const entry of entries) {
+      const outcome = fresh.get(entry.artifact.uploadId) ?? (await judgeTaken(tx, entry.artifact))
+      if (!(outcome instanceof Error)) await entry.onSealed(tx, outcome)
+      outcomes.push(outcome)
+    }
+    return outcomes
+  })
+}
+
+/** The name was taken: by the same content, which is as good, or by other content. */
+async function judgeTaken(tx: Transaction, offered: NewArtifact): Promise<Artifact | Error> {
+  const { task, run, name, sha256, sizeBytes } = offered
+  const artifact = (await findArtifact(tx, task, run, name))?.artifact
+  if (artifact === undefined) throw new Error(`${task}/${run}/${name} is neither new nor known`)
+  const isSame = artifact.sha256 === sha256 && artifact.sizeBytes === sizeBytes.toString()
+  return isSame ? artifact : alreadySealed(artifact, sha256, sizeBytes.toString())
+}
+
+/** Appends a leaf for each record, in order. */
+async function append(
+  tx: Transaction,
+  before: StoredTree,
+  sealed: readonly { record: Artifact; parts: readonly Part[] }[],
+): Promise<void> {
+  const frontier = restoreFrontier(before.size, splitHashes(before.frontier))
+  if (!isSameHash(frontier.root(), before.root))
+    throw new Error(`The tree of ${before.size} leaves does not agree with its own frontier`)
+  const leaves: LeafRow[] = []
+  const nodes: NodeRow[] = []
+  for (const { record, parts } of sealed) {
+    const leaf = formatLeaf(leafOfArtifact(record, parts))
+    const leafHash = hashLeaf(leaf)
+    const { task, run, name } = record
+    leaves.push({ idx: frontier.size, kind: 'seal', task, run, name, leaf, leafHash })
+    for (const { level, index, hash } of frontier.append(leafHash))
+      nodes.push({ level, idx: index, hash })
+  }
+  await appendBatch(tx, before, leaves, nodes, {
+    size: frontier.size,
+    root: frontier.root(),
+    frontier: Buffer.concat(frontier.hashes),
+  })
+}
+
+function splitHashes(bytes: Uint8Array): Uint8Array[] {
+  return Array.from({ length: bytes.length / HASH_BYTES }, (_, index) =>
+    bytes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES),
+  )
+}

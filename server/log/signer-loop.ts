@@ -1,0 +1,57 @@
+/** Runs a signer: a round after every batch, and now and then in any case. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { formatNoteKey } from '../../client/verify/note-key.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import { insertLogKey, listenForLog } from '../records/log.ts'
+import { checkMemory, type SignerParts, signHead } from './signer.ts'
+
+export interface SignerLoopOptions {
+  /** Told of every head that was signed. */
+  onSigned(note: string): void
+  /** Told when something failed; `isAlarm` when the log itself is not what it was. */
+  onFault(error: unknown, isAlarm: boolean): void
+}
+
+/** Between two rounds, so that many batches share one head. */
+const SPACING_MS = 50
+/** A round happens at least this often, should a notice get lost. */
+const POLL_MS = 2000
+
+/**
+ * Starts signing. Disposing of it ends after the round under way. A signer that finds the log
+ * altered signs nothing, says so every time, and goes on only when the log is whole again.
+ */
+export async function startSigning(
+  parts: SignerParts,
+  options: SignerLoopOptions,
+): Promise<AsyncDisposable> {
+  await checkMemory(parts)
+  await insertLogKey(parts.sql, parts.state.origin, formatNoteKey(parts.signer.key))
+  const stop = new AbortController()
+  let wake = Promise.withResolvers<void>()
+  const subscription = await listenForLog(parts.sql, () => wake.resolve())
+
+  async function run(): Promise<void> {
+    while (!stop.signal.aborted) {
+      wake = Promise.withResolvers<void>()
+      try {
+        const note = await signHead(parts)
+        if (note !== undefined) options.onSigned(note)
+      } catch (error) {
+        options.onFault(error, error instanceof ArtifactError && error.code.startsWith('log_'))
+      }
+      const poll = delay(POLL_MS, undefined, { signal: stop.signal }).catch(() => undefined)
+      await Promise.race([wake.promise, poll])
+      await delay(SPACING_MS, undefined, { signal: stop.signal }).catch(() => undefined)
+    }
+  }
+
+  const running = run()
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await running
+      await subscription.unlisten()
+    },
+  }
+}

@@ -1,0 +1,157 @@
+/** The rows of the transparency log: read and insert, nothing else. */
+import type { AnySql, Sql, Transaction } from './database.ts'
+
+/** Key of the advisory lock under which leaves get their index ("tlog"). */
+const APPEND_LOCK = 0x74_6c_6f_67
+/** Channel of NOTIFY after every batch; the payload is empty, the tables are the truth. */
+const CHANNEL = 'artifact_log'
+
+/** The tree after a batch. */
+export interface StoredTree {
+  size: number
+  root: Uint8Array
+  /** Roots of the complete subtrees, the largest first, 32 bytes each. */
+  frontier: Uint8Array
+}
+
+export type LeafKind = 'seal' | 'remove' | 'revoke'
+
+export interface LeafRow {
+  idx: number
+  kind: LeafKind
+  task: string
+  run: number
+  name: string
+  leaf: Uint8Array
+  leafHash: Uint8Array
+}
+
+export interface NodeRow {
+  level: number
+  idx: number
+  hash: Uint8Array
+}
+
+/**
+ * Waits for the right to append, which lasts until the transaction ends, and returns the head. Two
+ * statements: the second one's snapshot must be taken after the lock.
+ */
+export async function lockHead(tx: Transaction): Promise<StoredTree> {
+  await tx`select pg_advisory_xact_lock(${APPEND_LOCK})`
+  return readHead(tx)
+}
+
+export async function readHead(sql: AnySql): Promise<StoredTree> {
+  const [head] = await sql<[Omit<StoredTree, 'size'> & { size: bigint }]>`
+    select size, root, frontier from artifact.log_tree order by size desc limit 1`
+  return { ...head, size: Number(head.size) }
+}
+
+/** Appends leaves, the roots of tiles that they filled, and the tree they make. */
+export async function appendBatch(
+  tx: Transaction,
+  before: StoredTree,
+  leaves: readonly LeafRow[],
+  nodes: readonly NodeRow[],
+  after: StoredTree,
+): Promise<void> {
+  await tx`
+    insert into artifact.log_leaf (idx, kind, task, run, name, leaf, leaf_hash)
+    select idx, kind, task, run, name, decode(leaf, 'base64'), decode(leaf_hash, 'hex') from unnest(
+      ${leaves.map((row) => row.idx)}::bigint[], ${leaves.map((row) => row.kind)}::text[],
+      ${leaves.map((row) => row.task)}::text[], ${leaves.map((row) => row.run)}::int[],
+      ${leaves.map((row) => row.name)}::text[],
+      ${leaves.map((row) => Buffer.from(row.leaf).toString('base64'))}::text[],
+      ${leaves.map((row) => Buffer.from(row.leafHash).toString('hex'))}::text[]
+    ) as new (idx, kind, task, run, name, leaf, leaf_hash)`
+  if (nodes.length > 0)
+    await tx`
+      insert into artifact.log_node (level, idx, hash)
+      select level, idx, decode(hash, 'hex') from unnest(
+        ${nodes.map((node) => node.level)}::int[], ${nodes.map((node) => node.idx)}::bigint[],
+        ${nodes.map((node) => Buffer.from(node.hash).toString('hex'))}::text[]
+      ) as new (level, idx, hash)`
+  await tx`
+    insert into artifact.log_tree (size, prev_size, root, frontier)
+    values (${after.size}, ${before.size}, ${after.root}, ${after.frontier})`
+  await tx`select pg_notify(${CHANNEL}, '')`
+}
+
+/** Leaves `[start, end)` in order; fewer when the log ends before. */
+export async function readLeaves(sql: AnySql, start: number, end: number): Promise<LeafRow[]> {
+  const rows = await sql<LeafColumns[]>`
+    select idx, kind, task, run, name, leaf, leaf_hash as "leafHash" from artifact.log_leaf
+    where idx >= ${start} and idx < ${end} order by idx`
+  return rows.map(parseLeafRow)
+}
+
+/** Hashes `[start, end)` of one level: leaf hashes at level 0, roots of full tiles above. */
+export async function readHashes(
+  sql: AnySql,
+  level: number,
+  start: number,
+  end: number,
+): Promise<Uint8Array[]> {
+  const rows = await sql<{ hash: Uint8Array }[]>`
+    select ${level === 0 ? sql`leaf_hash` : sql`hash`} as hash
+    from ${level === 0 ? sql`artifact.log_leaf` : sql`artifact.log_node`}
+    where idx >= ${start} and idx < ${end} ${level === 0 ? sql`` : sql`and level = ${level}`}
+    order by idx`
+  return rows.map((row) => row.hash)
+}
+
+/** The leaf that sealed a name, and what was said about it later, in order. */
+export async function findLeaves(
+  sql: AnySql,
+  artifact: { task: string; run: number; name: string },
+): Promise<LeafRow[]> {
+  const rows = await sql<LeafColumns[]>`
+    select idx, kind, task, run, name, leaf, leaf_hash as "leafHash" from artifact.log_leaf
+    where task = ${artifact.task} and run = ${artifact.run} and name = ${artifact.name}
+    order by idx`
+  return rows.map(parseLeafRow)
+}
+
+/** The newest signed head, or the newest of at least `size`; `undefined` while there is none. */
+export async function findCheckpoint(
+  sql: AnySql,
+  size = 0,
+): Promise<{ size: number; note: string } | undefined> {
+  const [row] = await sql<[{ size: bigint; note: string }?]>`
+    select size, note from artifact.log_checkpoint where size >= ${size} order by size desc limit 1`
+  return row === undefined ? undefined : { size: Number(row.size), note: row.note }
+}
+
+/** Records a signed head; again is the same. */
+export async function insertCheckpoint(sql: AnySql, size: number, note: string): Promise<void> {
+  await sql`
+    insert into artifact.log_checkpoint (size, note) values (${size}, ${note})
+    on conflict (size) do nothing`
+  await sql`select pg_notify(${CHANNEL}, '')`
+}
+
+/** Tells everyone which key signs. The first key of an origin stays. */
+export async function insertLogKey(sql: AnySql, origin: string, vkey: string): Promise<void> {
+  await sql`insert into artifact.log_key (origin, vkey) values (${origin}, ${vkey}) on conflict do nothing`
+}
+
+/** The key that signs now, or `undefined` when no signer was ever here. */
+export async function findLogKey(
+  sql: AnySql,
+): Promise<{ origin: string; vkey: string } | undefined> {
+  const [row] = await sql<[{ origin: string; vkey: string }?]>`
+    select origin, vkey from artifact.log_key order by since desc, origin limit 1`
+  return row
+}
+
+type LeafColumns = Omit<LeafRow, 'idx'> & { idx: bigint }
+
+const parseLeafRow = (row: LeafColumns): LeafRow => ({ ...row, idx: Number(row.idx) })
+
+/** Calls `onNews` after every batch and every checkpoint, and once whenever the connection is (re)made. */
+export async function listenForLog(
+  sql: Sql,
+  onNews: () => void,
+): Promise<{ unlisten(): Promise<void> }> {
+  return sql.listen(CHANNEL, onNews, onNews)
+}
