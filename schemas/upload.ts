@@ -85,7 +85,12 @@ export const Upload = z
       /** Bytes that the server has read and hashed so far. */
       verifiedBytes: ByteCount,
     }),
-    uploadBase.extend({ state: z.literal('sealed'), artifact: Artifact }),
+    uploadBase.extend({
+      state: z.literal('sealed'),
+      artifact: Artifact,
+      /** C2SP tlog-proof; only in the reply to a seal, of a server that has a log. */
+      receipt: z.string().optional(),
+    }),
     uploadBase.extend({ state: z.literal('failed'), problem: Problem }),
     uploadBase.extend({ state: z.literal('aborted') }),
     uploadBase.extend({ state: z.literal('expired') }),
@@ -159,6 +164,8 @@ export const SealUpload = z
     sizeBytes: ByteCount,
     /** All parts in order; empty for an empty artifact. */
     parts: z.array(Part).max(PARTS_MAX),
+    /** Wait for the receipt, too. */
+    receipt: z.boolean().default(true),
   })
   .meta({ id: 'SealUpload' })
 export type SealUpload = z.infer<typeof SealUpload>

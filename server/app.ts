@@ -9,11 +9,13 @@ import type { EventFeed } from './delivery/event-feed.ts'
 import { mountBlobs } from './http/blobs.ts'
 import { mountEvents } from './http/events.ts'
 import { type Health, mountHealth } from './http/health.ts'
+import { mountLog } from './http/log.ts'
 import { type App, type Environment, findMethods } from './http/mount.ts'
 import { mountTasks } from './http/tasks.ts'
 import { mountTokens } from './http/tokens.ts'
 import { mountUploads } from './http/uploads.ts'
 import type { Intake } from './intake/open.ts'
+import type { Heads } from './log/heads.ts'
 import type { Logger } from './logger.ts'
 import { toDatabaseProblem } from './records/database.ts'
 import type { Sealer } from './seal/seal.ts'
@@ -24,6 +26,7 @@ export interface AppParts {
   sealer: Sealer
   delivery: Delivery
   feed: EventFeed
+  heads: Heads
   health: Health
   log: Logger
   /** The store, when this server is its HTTP door. */
@@ -64,7 +67,8 @@ export function createApp(parts: AppParts): App {
   })
   mountHealth(app, health)
   if (parts.door !== undefined) mountBlobs(app, parts.door)
-  mountUploads(app, intake, parts.sealer)
+  mountUploads(app, intake, parts.sealer, parts.heads)
+  mountLog(app, parts.delivery, parts.heads)
   mountTasks(app, parts.delivery)
   mountTokens(app, intake.sql, intake.clock)
   mountEvents(app, parts.feed, parts.stop)

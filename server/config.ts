@@ -41,6 +41,8 @@ export interface Config {
   /** Where the local profile goes; `undefined`: nowhere. */
   profileFolder: string | undefined
   listen: { host: string; port: number }
+  /** The signer of the log; it runs in this process with the embedded Postgres, or with a signer URL. */
+  signer: { folder: string; origin: string | undefined }
   database: DatabaseConfig
   store: StoreConfig
   access: { publicRead: boolean; adminTokenFile: string | undefined }
@@ -64,6 +66,8 @@ export interface Secrets {
   /** `undefined` with the embedded Postgres, which keeps its own. */
   databaseUrl: string | undefined
   migrationUrl: string | undefined
+  /** `undefined`: no signer in this process, unless Postgres is embedded. */
+  signerUrl: string | undefined
   toJSON(): string
 }
 
@@ -91,6 +95,10 @@ export function buildConfig(raw: RawSettings, folders: { profile: string }): Con
     dataFolder,
     profileFolder: said.noProfile ? undefined : folders.profile,
     listen: { host: said.host, port: said.port },
+    signer: {
+      folder: resolve(said.signerDir ?? join(dataFolder, 'signer')),
+      origin: said.logOrigin,
+    },
     database: hasUrl
       ? { kind: 'url', connectionsMax: said.databaseConnections }
       : { kind: 'embedded', folder: join(dataFolder, 'postgres') },
@@ -117,6 +125,7 @@ export async function readSecrets(raw: RawSettings): Promise<Secrets> {
   return {
     databaseUrl: await readSecret('databaseUrl', raw.databaseUrl, raw.databaseUrlFile),
     migrationUrl: await readSecret('migrationUrl', raw.migrationUrl, raw.migrationUrlFile),
+    signerUrl: await readSecret('signerUrl', raw.signerUrl, raw.signerUrlFile),
     toJSON: () => '[secrets]',
   }
 }

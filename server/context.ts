@@ -13,6 +13,9 @@ import { keepGrantSecret, takeDataFolder } from './data-folder.ts'
 import { openEventFeed } from './delivery/event-feed.ts'
 import type { Intake } from './intake/open.ts'
 import { type Listener, listen } from './listener.ts'
+import { openHeads } from './log/heads.ts'
+import { runSigner } from './log/run-signer.ts'
+import { createSequencer } from './log/sequencer.ts'
 import type { Logger } from './logger.ts'
 import { createMetrics } from './metrics.ts'
 import { createOpenApi } from './openapi.ts'
@@ -20,7 +23,7 @@ import { checkDatabase, openDatabase, type Sql } from './records/database.ts'
 import { startEmbeddedPostgres } from './records/embedded-postgres.ts'
 import { checkSchema } from './records/migrate.ts'
 import { checkPrivileges } from './records/privileges.ts'
-import { prepareDatabase } from './records/roles.ts'
+import { type PrepareOptions, prepareDatabase } from './records/roles.ts'
 import { countAllActiveUploads } from './records/uploads.ts'
 import { createSealer, type Sealer } from './seal/seal.ts'
 import { type AnyStore, openStore, parseStoreAddress } from './stores/open-store.ts'
@@ -71,11 +74,15 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       onFault: (error) => log.error({ err: error }, 'event feed failed'),
     }),
   )
+  const heads = stack.use(
+    await openHeads(sql, (error) => log.error({ err: error }, 'signed heads cannot be read')),
+  )
   const sealer = stack.use(openSealer(intake, config, log, metrics))
   const app = createApp({
     intake,
     sealer,
     feed,
+    heads,
     log,
     delivery: {
       sql,
@@ -127,7 +134,7 @@ async function openRecords(
   { config, secrets, log }: ServerOptions,
   onFailure: (error: unknown) => void,
 ): Promise<Sql> {
-  let { databaseUrl: url } = secrets
+  let { databaseUrl: url, signerUrl } = secrets
   let connectionsMax: number | undefined
   if (config.database.kind === 'embedded') {
     const postgres = stack.use(
@@ -138,8 +145,9 @@ async function openRecords(
     )
     const watch = postgres.ended.then(() => onFailure(new Error('The embedded Postgres has ended')))
     watch.catch(onFailure)
-    await prepare(postgres.adminUrl, log, postgres.serverPassword)
+    await prepare(postgres.adminUrl, log, postgres)
     url = postgres.serverUrl
+    signerUrl = postgres.signerUrl
   } else {
     connectionsMax = config.database.connectionsMax
     if (secrets.migrationUrl !== undefined) await prepare(secrets.migrationUrl, log)
@@ -150,13 +158,18 @@ async function openRecords(
   )
   await checkSchema(sql)
   await checkPrivileges(sql)
+  if (signerUrl !== undefined)
+    stack.use(await runSigner({ ...config.signer, databaseUrl: signerUrl, log }))
   return sql
 }
 
 /** Migrates as a role that may, and lets go of that role before anything is served. */
-async function prepare(url: string, log: Logger, serverPassword?: string): Promise<void> {
+async function prepare(url: string, log: Logger, passwords: PrepareOptions = {}): Promise<void> {
   await using admin = await openDatabase({ url, connectionsMax: 2, statementTimeoutSeconds: 0 })
-  const applied = await prepareDatabase(admin.sql, { serverPassword })
+  const applied = await prepareDatabase(admin.sql, {
+    serverPassword: passwords.serverPassword,
+    signerPassword: passwords.signerPassword,
+  })
   for (const name of applied) log.info({ migration: name }, 'migrated')
 }
 
@@ -205,7 +218,7 @@ function openSealer(
   log: Logger,
   metrics: ReturnType<typeof createMetrics>,
 ): Sealer {
-  return createSealer(intake, {
+  return createSealer(intake, createSequencer(intake.sql, intake.clock), {
     concurrency: config.uploads.rereadConcurrency,
     patienceMs: SEAL_PATIENCE_MS,
     onOutcome(outcome, { id, task, run, name, claim }) {

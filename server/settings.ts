@@ -79,6 +79,32 @@ export const SETTINGS = {
     summary: 'File that holds --migration-url',
     schema: text,
   }),
+  signerUrl: setting({
+    placeholder: 'URL',
+    summary:
+      'Postgres, as the role artifact_signer: sign the log in this process [with the embedded Postgres only]',
+    schema: text,
+    isSecret: true,
+  }),
+  signerUrlFile: setting({
+    placeholder: 'FILE',
+    summary: 'File that holds --signer-url',
+    schema: text,
+  }),
+  signerDir: setting({
+    placeholder: 'DIR',
+    summary: 'Folder of the signer: its key and its memory [signer in the data folder]',
+    schema: text,
+  }),
+  logOrigin: setting({
+    placeholder: 'NAME',
+    summary: 'Name of a new log, a URL without scheme [one made up at the first start]',
+    schema: z
+      .string()
+      .max(255)
+      .regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]*$/, 'expected a URL without scheme')
+      .optional(),
+  }),
   databaseConnections: setting({
     placeholder: 'N',
     summary: 'Most connections to Postgres [10]',

@@ -23,12 +23,12 @@ begin
       using errcode = 'duplicate_schema';
   end if;
   revoke all on schema artifact from public;
-  grant usage on schema artifact to artifact_server, artifact_reader;
+  grant usage on schema artifact to artifact_server, artifact_signer, artifact_reader;
 
   -- Nobody can put tables, functions or operators where an unqualified name might find them.
   execute pg_catalog.format('revoke create, temporary on database %I from public', pg_catalog.current_database());
   execute pg_catalog.format(
-    'grant connect on database %I to artifact_server, artifact_reader', pg_catalog.current_database());
+    'grant connect on database %I to artifact_server, artifact_signer, artifact_reader', pg_catalog.current_database());
   if pg_catalog.to_regnamespace('public') is not null then
     revoke create on schema public from public;
   end if;

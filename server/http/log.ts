@@ -7,8 +7,8 @@ import { isAllowedEverywhere } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import { type Delivery, getArtifact } from '../delivery/artifacts.ts'
 import type { Heads } from '../log/heads.ts'
-import { makeReceipt, readTile } from '../log/tiles.ts'
-import { findLeaves, findLogKey } from '../records/log.ts'
+import { findReceipt, readTile } from '../log/tiles.ts'
+import { findLogKey } from '../records/log.ts'
 import { type App, mount, reply } from './mount.ts'
 
 /** How long a request for a receipt waits for the signer. */
@@ -61,15 +61,8 @@ export function mountLog(app: App, delivery: Delivery, heads: Heads): void {
     endpoints.getReceipt,
     async ({ params, principal }) => {
       const { artifact } = await getArtifact(delivery, principal, ['get', 'list', 'upload'], params)
-      const [leaf] = await findLeaves(sql, artifact)
-      if (leaf === undefined) throw noLog()
-      const head = await heads.waitFor(leaf.idx + 1, RECEIPT_PATIENCE_MS)
-      if (head === undefined)
-        throw new ArtifactError(
-          'receipt_pending',
-          `Cannot prove ${artifact.reference} yet: the log is not signed that far`,
-        )
-      const receipt = await makeReceipt(sql, head, leaf)
+      const receipt = await findReceipt(sql, heads, artifact, RECEIPT_PATIENCE_MS)
+      if (receipt === undefined) throw noLog()
       const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' }
       return { raw: new Response(receipt, { headers }) }
     },

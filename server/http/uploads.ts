@@ -10,12 +10,17 @@ import {
   inspectUpload,
   reportProgress,
 } from '../intake/uploads.ts'
+import type { Heads } from '../log/heads.ts'
+import { findReceipt } from '../log/tiles.ts'
 import { listUploads } from '../records/uploads.ts'
 import type { Sealer } from '../seal/seal.ts'
 import { formatCursor, parseCursor } from './cursor.ts'
 import { type App, mount, reply } from './mount.ts'
 
-export function mountUploads(app: App, intake: Intake, sealer: Sealer): void {
+/** How long a seal that is done waits for the signer. */
+const RECEIPT_PATIENCE_MS = 5000
+
+export function mountUploads(app: App, intake: Intake, sealer: Sealer, heads: Heads): void {
   const { sql } = intake
 
   mount(app, 'openUpload', endpoints.openUpload, async ({ body, principal }) => {
@@ -59,6 +64,10 @@ export function mountUploads(app: App, intake: Intake, sealer: Sealer): void {
   mount(app, 'sealUpload', endpoints.sealUpload, async ({ params, body, principal }) => {
     const record = await getOwnUpload(sql, principal, params.id)
     const upload = await describeUpload(sql, await sealer.requestSeal(record, body))
-    return reply(upload.state === 'sealed' ? 200 : 202, upload)
+    if (upload.state !== 'sealed') return reply(202, upload)
+    const receipt = body.receipt
+      ? await findReceipt(sql, heads, upload.artifact, RECEIPT_PATIENCE_MS)
+      : undefined
+    return reply(200, receipt === undefined ? upload : { ...upload, receipt })
   })
 }

@@ -52,7 +52,7 @@ export function openSignerState(path: string): SignerState {
       expected: 'the state of this log, restored; or a new log (artifact signer --init)',
     })
   const db = openFile(path)
-  const origin = String(db.prepare('select origin from meta').get()?.['origin'])
+  const origin = String(db.prepare('select origin from meta').get()?.origin)
   const statements = {
     head: db.prepare('select frontier, note, note_size from head'),
     find: db.prepare('select idx from seal where name = ?'),
@@ -62,15 +62,15 @@ export function openSignerState(path: string): SignerState {
   }
   return {
     origin,
-    readFrontier: () => parseFrontier(JSON.parse(String(statements.head.get()?.['frontier']))),
+    readFrontier: () => parseFrontier(JSON.parse(String(statements.head.get()?.frontier))),
     readNote() {
       const row = statements.head.get()
-      if (row === undefined || row['note'] === null) return undefined
-      return { size: Number(row['note_size']), note: String(row['note']) }
+      if (row === undefined || row.note === null) return undefined
+      return { size: Number(row.note_size), note: String(row.note) }
     },
     findSeal(name) {
       const row = statements.find.get(hashName(name))
-      return row === undefined ? undefined : Number(row['idx'])
+      return row === undefined ? undefined : Number(row.idx)
     },
     accept: (frontier, seals) => accept(db, statements, frontier, seals),
     keepNote: (size, note) => void statements.note.run(note, size),

@@ -9,10 +9,11 @@ import {
   tileWidth,
 } from '../../client/verify/tile.ts'
 import { createTileReader } from '../../client/verify/tile-reader.ts'
+import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { AnySql } from '../records/database.ts'
-import { type LeafRow, readHashes, readLeaves } from '../records/log.ts'
-import type { SignedHead } from './heads.ts'
+import { findLeaves, type LeafRow, readHashes, readLeaves } from '../records/log.ts'
+import type { Heads, SignedHead } from './heads.ts'
 
 /**
  * The bytes of a tile; `undefined` when the signed tree does not have it. A tail that is not signed
@@ -36,10 +37,30 @@ export async function readTile(
 }
 
 /**
+ * The receipt of a sealed artifact, as soon as a signed head covers it. `undefined` when nobody
+ * signs here. Throws `receipt_pending` when that takes longer than `patienceMs`.
+ */
+export async function findReceipt(
+  sql: AnySql,
+  heads: Heads,
+  artifact: Pick<Artifact, 'task' | 'run' | 'name'>,
+  patienceMs: number,
+): Promise<string | undefined> {
+  const [leaf] = await findLeaves(sql, artifact)
+  if (leaf === undefined || heads.newest() === undefined) return undefined
+  const head = await heads.waitFor(leaf.idx + 1, patienceMs)
+  if (head !== undefined) return makeReceipt(sql, head, leaf)
+  throw new ArtifactError(
+    'receipt_pending',
+    `Cannot prove ${artifact.task}/${artifact.run}/${artifact.name} yet: it is not signed`,
+  )
+}
+
+/**
  * The receipt of a leaf under a head that covers it. Every tile on the way is checked against the
  * signed root: a server whose tables were altered gives no receipt at all. Throws `log_inclusion`.
  */
-export async function makeReceipt(sql: AnySql, head: SignedHead, row: LeafRow): Promise<string> {
+async function makeReceipt(sql: AnySql, head: SignedHead, row: LeafRow): Promise<string> {
   const readNodes = createTileReader(head, {
     async fetchTile(tile) {
       const bytes = await readTile(sql, head, tile)

@@ -5,6 +5,7 @@
  *     FOLDER/data               PGDATA
  *     FOLDER/admin-password     of the superuser, 0600
  *     FOLDER/server-password    of artifact_server, 0600
+ *     FOLDER/signer-password    of artifact_signer, 0600
  *     FOLDER/postgres.log       and postgres.log.1 of the start before
  *     FOLDER/postgres-VERSION   a copy of the programs, when they cannot run in place
  */
@@ -42,6 +43,9 @@ export interface EmbeddedPostgres extends AsyncDisposable {
   /** As `artifact_server`, once `prepareDatabase` has set {@link serverPassword}. Holds a password. */
   readonly serverUrl: string
   readonly serverPassword: string
+  /** As `artifact_signer`, once `prepareDatabase` has set {@link signerPassword}. Holds a password. */
+  readonly signerUrl: string
+  readonly signerPassword: string
   /** Settles when Postgres has ended, whoever ended it. */
   readonly ended: Promise<void>
   /** Ends connections and Postgres in good order; may be repeated. */
@@ -166,10 +170,13 @@ const majorOf = (binaries: Binaries) => String(binaries.major)
 
 async function describe(folder: string, running: RunningPostgres, adminPassword: string) {
   const serverPassword = await readOrMakeSecret(join(folder, 'server-password'))
+  const signerPassword = await readOrMakeSecret(join(folder, 'signer-password'))
   return {
     adminUrl: formatUrl(SUPERUSER, adminPassword, running.port, DATABASE),
     serverUrl: formatUrl('artifact_server', serverPassword, running.port, DATABASE),
     serverPassword,
+    signerUrl: formatUrl('artifact_signer', signerPassword, running.port, DATABASE),
+    signerPassword,
   }
 }
 

@@ -39,8 +39,8 @@ create table if not exists artifact.migration (
   applied_at timestamptz not null default now()
 );
 comment on table artifact.migration is 'Migrations that were applied, with the SHA-256 of their text.';
-revoke all on artifact.migration from public, artifact_server, artifact_reader;
-grant select on artifact.migration to artifact_server, artifact_reader;`
+revoke all on artifact.migration from public, artifact_server, artifact_signer, artifact_reader;
+grant select on artifact.migration to artifact_server, artifact_signer, artifact_reader;`
 
 /** Reads the migrations of a folder in order. A gap or a file with another shape of name is a bug of the package. */
 export async function readMigrations(folder: URL = SQL_FOLDER): Promise<Migration[]> {

@@ -6,7 +6,16 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { Sql } from './database.ts'
 
 /** The write-once tables, in the schema `artifact`. */
-export const SEALED_TABLES = ['task', 'run', 'artifact'] as const
+export const SEALED_TABLES = [
+  'task',
+  'run',
+  'artifact',
+  'log_leaf',
+  'log_node',
+  'log_tree',
+  'log_checkpoint',
+  'log_key',
+] as const
 
 /**
  * Throws `privileges`, naming each one found, when the login role or the current role could change

@@ -8,6 +8,8 @@ import { migrate, SQL_FOLDER } from './migrate.ts'
 export interface PrepareOptions {
   /** Gives `artifact_server` this password; printable ASCII. */
   serverPassword?: string | undefined
+  /** Gives `artifact_signer` this password; printable ASCII. */
+  signerPassword?: string | undefined
   /** Gives `artifact_reader` this password; printable ASCII. */
   readerPassword?: string | undefined
 }
@@ -48,6 +50,7 @@ async function makeRoles(sql: Sql, options: PrepareOptions): Promise<void> {
       await tx.unsafe(text)
       const passwords = [
         ['artifact_server', options.serverPassword],
+        ['artifact_signer', options.signerPassword],
         ['artifact_reader', options.readerPassword],
       ] as const
       for (const [role, password] of passwords)

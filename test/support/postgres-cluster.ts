@@ -17,6 +17,7 @@ export interface Cluster {
   /** Migrated, and connected to by nobody. */
   template: string
   serverPassword: string
+  signerPassword: string
   readerPassword: string
 }
 
@@ -29,6 +30,8 @@ export interface TestDatabase extends AsyncDisposable {
   admin: Sql
   /** As artifact_server, the role that the server runs as. */
   server: Sql
+  /** As artifact_signer. */
+  signerUrl: string
   /** As artifact_reader. */
   reader: Sql
   adminUrl: string
@@ -62,15 +65,16 @@ export async function startTestCluster(): Promise<PreparedCluster> {
 export async function prepareCluster(adminUrl: string): Promise<PreparedCluster> {
   const template = `artifact_template_${randomUUID().slice(0, 8)}`
   const serverPassword = randomBytes(16).toString('base64url')
+  const signerPassword = randomBytes(16).toString('base64url')
   const readerPassword = randomBytes(16).toString('base64url')
   await using maintenance = await openDatabase({ url: adminUrl, connectionsMax: 1 })
   await maintenance.sql`create database ${maintenance.sql(template)}`
   {
     await using database = await openDatabase({ url: withDatabase(adminUrl, template) })
-    await prepareDatabase(database.sql, { serverPassword, readerPassword })
+    await prepareDatabase(database.sql, { serverPassword, signerPassword, readerPassword })
   }
   return {
-    cluster: { adminUrl, template, serverPassword, readerPassword },
+    cluster: { adminUrl, template, serverPassword, signerPassword, readerPassword },
     [Symbol.asyncDispose]: () => dropDatabase(adminUrl, template),
   }
 }
@@ -84,6 +88,7 @@ export async function createDatabase(cluster: Cluster): Promise<TestDatabase> {
   // Privileges on the database itself do not come with the template.
   await prepareDatabase(admin)
   const serverUrl = withDatabase(cluster.adminUrl, name, 'artifact_server', cluster.serverPassword)
+  const signerUrl = withDatabase(cluster.adminUrl, name, 'artifact_signer', cluster.signerPassword)
   const readerUrl = withDatabase(cluster.adminUrl, name, 'artifact_reader', cluster.readerPassword)
   const { sql: server } = opened.use(await openDatabase({ url: serverUrl }))
   const { sql: reader } = opened.use(await openDatabase({ url: readerUrl, connectionsMax: 2 }))
@@ -94,6 +99,7 @@ export async function createDatabase(cluster: Cluster): Promise<TestDatabase> {
     reader,
     adminUrl,
     serverUrl,
+    signerUrl,
     readerUrl,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }

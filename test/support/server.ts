@@ -92,6 +92,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       secrets: {
         databaseUrl: settings.databaseUrl,
         migrationUrl: undefined,
+        signerUrl: settings.signerUrl,
         toJSON: () => '[secrets]',
       },
       log: createLogger('debug', sink),

@@ -12,6 +12,7 @@ import type { Principal } from '../../server/access/scopes.ts'
 import { sweep } from '../../server/care/sweep.ts'
 import { grantParts } from '../../server/intake/grants.ts'
 import { type Intake, type IntakeSettings, openUpload } from '../../server/intake/open.ts'
+import { createSequencer } from '../../server/log/sequencer.ts'
 import { findArtifact } from '../../server/records/artifacts.ts'
 import { findUpload, type UploadRecord } from '../../server/records/uploads.ts'
 import { createSealer, type Sealer } from '../../server/seal/seal.ts'
@@ -90,6 +91,7 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
     openSealer: (options = {}) =>
       createSealer(
         { ...intake, store: options.store ?? store },
+        createSequencer(intake.sql, intake.clock),
         {
           concurrency: 4,
           patienceMs: options.patienceMs ?? 60_000,
