@@ -9,11 +9,11 @@
  *
  *     c2sp.org/tlog-proof@v1
  *     index 0
- *     lqKW0iTyhcZ3pPFDxRo0NJAQaHfL+JbKhsKWfPZlzOI=
+ *     lqKW0iTyhcZ77pPDD4owkVfw2qNdxbh+QQt4YwoJz8c=
  *
  *     example.com/log
  *     2
- *     +sVCA+ek/7M3Ee05ZN3X+7JCBVpCqW3TVkp6s0IAq3g=
+ *     +sVCA+fMaWzw38tCySodnbr3CtnmIfS9jZhmLwDjwSU=
  *
  *     — example.com/log Uw2QOkn8…
  *
