@@ -12,10 +12,10 @@ import {
   findExpired,
   findStranded,
   findUnpurged,
-  findUpload,
   markPurged,
   markSealedPurged,
-} from '../records/uploads.ts'
+} from '../records/upload-endings.ts'
+import { findUpload } from '../records/uploads.ts'
 import type { Sealer } from '../seal/seal.ts'
 
 export interface SweepSettings {

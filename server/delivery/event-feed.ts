@@ -11,7 +11,8 @@ import type { Event } from '../../schemas/event.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Sql } from '../records/database.ts'
 import { findEventRange, listenForEvents, readEvents } from '../records/events.ts'
-import { formatUpload, listUploads } from '../records/uploads.ts'
+import { formatUpload } from '../records/upload-row.ts'
+import { listUploads } from '../records/uploads.ts'
 
 /** Events read at once. */
 const BATCH = 500

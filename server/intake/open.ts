@@ -12,13 +12,12 @@ import { findArtifact } from '../records/artifacts.ts'
 import type { Sql } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import { ensureRun } from '../records/tasks.ts'
+import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
 import {
   countActiveUploads,
   findUpload,
-  formatUpload,
   insertUpload,
   keepStoreSession,
-  type UploadRecord,
 } from '../records/uploads.ts'
 import type { BlobPlan, BlobSession, Store } from '../stores/store.ts'
 import { grantParts } from './grants.ts'

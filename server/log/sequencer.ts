@@ -11,9 +11,11 @@ import { restoreFrontier } from '../../client/verify/frontier.ts'
 import { formatLeaf, leafOfArtifact } from '../../client/verify/leaf.ts'
 import { HASH_BYTES, hashLeaf, isSameHash } from '../../client/verify/merkle.ts'
 import type { Artifact, Part } from '../../schemas/artifact.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
 import { alreadySealed } from '../intake/open.ts'
 import { findArtifact, insertArtifacts, type NewArtifact } from '../records/artifacts.ts'
 import type { Sql, Transaction } from '../records/database.ts'
+import { appendUploadEvents } from '../records/events.ts'
 import {
   appendBatch,
   type LeafRow,
@@ -21,25 +23,25 @@ import {
   type NodeRow,
   type StoredTree,
 } from '../records/log.ts'
+import { endSealed } from '../records/upload-endings.ts'
+import { formatUpload } from '../records/upload-row.ts'
 
 /** Most artifacts in one transaction. */
 const BATCH_MAX = 500
 
-/** One artifact that wants to be sealed. */
+/** One verified upload that wants to be sealed. */
 export interface Entry {
   artifact: NewArtifact
-  /**
-   * What else must become true in the same transaction once the record is there. Throwing takes the
-   * record back.
-   */
-  onSealed(tx: Transaction, artifact: Artifact): Promise<void>
+  /** Who holds the right to verify the upload. */
+  holder: string
 }
 
 export interface Sequencer {
   /**
-   * Seals one artifact; resolves with its record when the transaction is committed. It is the record
-   * of another upload when that one sealed the same content before. Throws `already_sealed` when the
-   * name holds other content; nothing was inserted then.
+   * Seals one artifact and ends its upload; resolves with its record when the transaction is
+   * committed. It is the record of another upload when that one sealed the same content before.
+   * Throws `already_sealed` when the name holds other content, `overloaded` when the right to verify
+   * was lost; nothing was inserted then.
    */
   seal(entry: Entry): Promise<Artifact>
 }
@@ -105,24 +107,47 @@ async function sealBatch(
 ): Promise<(Artifact | Error)[]> {
   return sql.begin(async (tx) => {
     const tree = await lockHead(tx)
-    const fresh = await insertArtifacts(
-      tx,
-      entries.map(({ artifact }) => artifact),
-      clock(),
-    )
-    const sealed = entries.flatMap(({ artifact }) => {
-      const record = fresh.get(artifact.uploadId)
-      return record === undefined ? [] : [{ record, parts: artifact.parts }]
+    const sealedAt = clock()
+    const wanted = entries.map(({ artifact }) => artifact)
+    const fresh = await insertArtifacts(tx, wanted, sealedAt)
+    const sealed = wanted.flatMap(({ uploadId, parts }) => {
+      const record = fresh.get(uploadId)
+      return record === undefined ? [] : [{ record, parts }]
     })
     if (sealed.length > 0) await append(tx, tree, sealed)
     const outcomes: (Artifact | Error)[] = []
-    for (const entry of entries) {
-      const outcome = fresh.get(entry.artifact.uploadId) ?? (await judgeTaken(tx, entry.artifact))
-      if (!(outcome instanceof Error)) await entry.onSealed(tx, outcome)
-      outcomes.push(outcome)
-    }
+    for (const artifact of wanted)
+      outcomes.push(fresh.get(artifact.uploadId) ?? (await judgeTaken(tx, artifact)))
+    await endUploads(tx, entries, outcomes, sealedAt)
     return outcomes
   })
+}
+
+/** The uploads of what is sealed end, and the watchers hear of it. */
+async function endUploads(
+  tx: Transaction,
+  entries: readonly Entry[],
+  outcomes: readonly (Artifact | Error)[],
+  at: Date,
+): Promise<void> {
+  const records = new Map<string, Artifact>()
+  for (const [index, { artifact }] of entries.entries()) {
+    const outcome = outcomes[index]
+    if (outcome !== undefined && !(outcome instanceof Error))
+      records.set(artifact.uploadId, outcome)
+  }
+  const wanted = entries.filter(({ artifact }) => records.has(artifact.uploadId))
+  if (wanted.length === 0) return
+  const ended = await endSealed(
+    tx,
+    wanted.map(({ artifact, holder }) => ({ id: artifact.uploadId, holder })),
+    at,
+  )
+  // Throwing takes the records back too: they are the next holder's to insert.
+  if (ended.length < wanted.length)
+    throw new ArtifactError('overloaded', 'Cannot go on sealing: another server does')
+  const uploads = ended.map((upload) => formatUpload(upload, records.get(upload.id)))
+  await appendUploadEvents(tx, uploads, at)
 }
 
 /** The name was taken: by the same content, which is as good, or by other content. */

@@ -10,15 +10,25 @@ const CHANNEL = 'artifact_event'
 const APPEND_LOCK = 0x65_76_6e_74
 
 /**
- * Appends the present state of an upload. The lock is held until the transaction ends, so this
- * comes last in it: a reader that saw id n has seen everything below n.
+ * Appends the present state of uploads. The lock is held until the transaction ends, so this comes
+ * last in it: a reader that saw id n has seen everything below n.
  */
-export async function appendUploadEvent(tx: Transaction, upload: Upload, at: Date): Promise<void> {
+export async function appendUploadEvents(
+  tx: Transaction,
+  uploads: readonly Upload[],
+  at: Date,
+): Promise<void> {
   await tx`select pg_advisory_xact_lock(${APPEND_LOCK})`
   await tx`
     insert into artifact.event (at, kind, task, run, name, upload_id, body)
-    values (${at}, 'upload', ${upload.task}, ${upload.run}, ${upload.name}, ${upload.id}, ${tx.json({ ...upload })})`
+    select ${at}, 'upload', body->>'task', (body->>'run')::int, body->>'name', (body->>'id')::uuid, body
+    from jsonb_array_elements(${tx.json(uploads.map((upload) => ({ ...upload })))}) as news (body)`
   await tx`select pg_notify(${CHANNEL}, '')`
+}
+
+/** Appends the present state of one upload. */
+export async function appendUploadEvent(tx: Transaction, upload: Upload, at: Date): Promise<void> {
+  await appendUploadEvents(tx, [upload], at)
 }
 
 /** Events after `after` in order. */

@@ -11,25 +11,23 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit from 'p-limit'
-import type { Artifact } from '../../schemas/artifact.ts'
 import { countParts } from '../../schemas/part-plan.ts'
 import { ArtifactError, formatProblem, parseProblem } from '../../schemas/problems.ts'
 import type { SealUpload } from '../../schemas/upload.ts'
-import type { Sequencer } from '../log/sequencer.ts'
 import { ended, type Intake, openSession } from '../intake/open.ts'
+import type { Sequencer } from '../log/sequencer.ts'
+import type { NewArtifact } from '../records/artifacts.ts'
 import type { Sql, Transaction } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import {
-  endVerifying,
-  findBoundParts,
-  findUpload,
-  formatUpload,
+  endFailed,
   keepVerifying,
   releaseVerifying,
   reopenUpload,
   takeVerifying,
-  type UploadRecord,
-} from '../records/uploads.ts'
+} from '../records/upload-endings.ts'
+import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
+import { findBoundParts, findUpload } from '../records/uploads.ts'
 import type { Blob } from '../stores/store.ts'
 import { checkClaim } from './claim.ts'
 import { type Claim, checkBytes } from './reread.ts'
@@ -67,11 +65,7 @@ export interface Sealer extends AsyncDisposable {
 }
 
 /** Makes the sealer of this process. Disposing it stops what runs and gives the leases back. */
-export function createSealer(
-  intake: Intake,
-  sequencer: Sequencer,
-  options: SealerOptions,
-): Sealer {
+export function createSealer(intake: Intake, sequencer: Sequencer, options: SealerOptions): Sealer {
   const holder = randomUUID()
   const limit = pLimit(options.concurrency)
   const stop = new AbortController()
@@ -174,7 +168,6 @@ async function runSeal(
   } catch (error) {
     if (!(error instanceof ArtifactError) || error.row.retryable || signal.aborted) throw error
     if (error.code === 'part_missing' || error.code === 'storage_full') throw error
-    // The bytes are not what was claimed: that is final, and on record.
     return intake.sql.begin((tx) => giveUp(intake, tx, upload, holder, error))
   }
 }
@@ -219,31 +212,39 @@ async function publish(
   blob: Blob,
   holder: string,
 ): Promise<'sealed'> {
-  await sequencer.seal({
-    artifact: {
-      task: upload.task,
-      run: upload.run,
-      name: upload.name,
-      sha256: claim.sha256,
-      sizeBytes: claim.sizeBytes,
-      partSizeBytes: upload.partSizeBytes,
-      parts: claim.parts,
-      contentType: upload.contentType,
-      labels: upload.labels,
-      policy: upload.policy,
-      store: intake.store.kind,
-      blobKey: upload.blobKey,
-      blobTag: blob.tag,
-      uploadId: upload.id,
-      openedAt: upload.openedAt,
-      tokenId: upload.tokenId,
-      tokenName: upload.tokenName,
-    },
-    onSealed: (tx, artifact) => finish(intake, tx, upload, holder, { artifact }),
-  })
+  await sequencer.seal({ artifact: recordOf(upload, claim, intake.store.kind, blob), holder })
   return 'sealed'
 }
 
+/** What a verified upload becomes. */
+export function recordOf(
+  upload: UploadRecord,
+  claim: Claim,
+  store: string,
+  blob: Blob,
+): NewArtifact {
+  return {
+    task: upload.task,
+    run: upload.run,
+    name: upload.name,
+    sha256: claim.sha256,
+    sizeBytes: claim.sizeBytes,
+    partSizeBytes: upload.partSizeBytes,
+    parts: claim.parts,
+    contentType: upload.contentType,
+    labels: upload.labels,
+    policy: upload.policy,
+    store,
+    blobKey: upload.blobKey,
+    blobTag: blob.tag,
+    uploadId: upload.id,
+    openedAt: upload.openedAt,
+    tokenId: upload.tokenId,
+    tokenName: upload.tokenName,
+  }
+}
+
+/** The bytes are not what was claimed: that is final, and on record. */
 async function giveUp(
   intake: Intake,
   tx: Transaction,
@@ -251,24 +252,11 @@ async function giveUp(
   holder: string,
   error: ArtifactError,
 ): Promise<'failed'> {
-  await finish(intake, tx, upload, holder, { error })
-  return 'failed'
-}
-
-async function finish(
-  intake: Intake,
-  tx: Transaction,
-  upload: UploadRecord,
-  holder: string,
-  result: { artifact: Artifact } | { error: ArtifactError },
-): Promise<void> {
   const now = intake.clock()
-  const problem = 'error' in result ? formatProblem(result.error) : undefined
-  const after = await endVerifying(tx, upload.id, holder, now, problem)
-  // Throwing rolls the record back too: it is the next holder's to insert.
+  const after = await endFailed(tx, upload.id, holder, now, formatProblem(error))
   if (after === undefined) throw lostLease(upload)
-  const artifact = 'artifact' in result ? result.artifact : undefined
-  await appendUploadEvent(tx, formatUpload(after, artifact), now)
+  await appendUploadEvent(tx, formatUpload(after), now)
+  return 'failed'
 }
 
 function lostLease(upload: UploadRecord): ArtifactError {
