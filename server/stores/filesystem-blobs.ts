@@ -47,6 +47,25 @@ export async function moveToBlobs(
   await renamePatiently(path, target)
 }
 
+/** Stores a small blob whole; one that is there stays, since its key stands for one content. */
+export async function putBlob(
+  folder: string,
+  key: string,
+  path: string,
+  bytes: Uint8Array,
+): Promise<void> {
+  const target = pathOfBlob(folder, key)
+  await makeFolder(dirname(path))
+  await makeFolder(dirname(target))
+  {
+    await using handle = await open(path, 'w', 0o600)
+    await handle.writeFile(bytes)
+    await handle.sync()
+  }
+  await renamePatiently(path, target)
+  await settleBlob(folder, key)
+}
+
 /** Makes a blob read-only and its name durable; mends what a crash after the move left undone. */
 export async function settleBlob(folder: string, key: string): Promise<void> {
   const path = pathOfBlob(folder, key)

@@ -16,7 +16,14 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
 import { type ContentReply, type ContentRequest, openContent } from './content.ts'
 import { makeFolder, onDisk, removeFile } from './files.ts'
-import { moveToBlobs, pathOfBlob, readBlob, settleBlob, statBlob } from './filesystem-blobs.ts'
+import {
+  moveToBlobs,
+  pathOfBlob,
+  putBlob,
+  readBlob,
+  settleBlob,
+  statBlob,
+} from './filesystem-blobs.ts'
 import { createGranter, type GrantedRequest, type Granter } from './filesystem-grants.ts'
 import {
   beginIncoming,
@@ -118,6 +125,16 @@ function createStore(
 
     complete: (session, parts) =>
       onDisk(`complete ${session.key}`, () => complete(folder, incoming, session, parts)),
+
+    put: ({ key }, bytes) =>
+      onDisk(`put ${key}`, () =>
+        withoutWriters(incoming, key, async () => {
+          await putBlob(folder, key, pathOfIncoming(incoming, key), bytes)
+          const blob = await statBlob(folder, key)
+          if (blob === undefined) throw sessionEnded(key)
+          return blob
+        }),
+      ),
 
     discard: ({ key }) =>
       onDisk(`discard ${key}`, () =>

@@ -53,16 +53,17 @@ export function headBucketStatus(bucket: S3Bucket, signal?: AbortSignal): Promis
   )
 }
 
-/** Puts an empty object; `exists` when the condition refused it. */
-export async function putEmptyObject(
+/** Puts a small object; `exists` when the condition refused it. */
+export async function putObject(
   bucket: S3Bucket,
   key: string,
+  bytes: Uint8Array,
   contentType: string,
   conditional: boolean,
 ): Promise<'done' | 'exists'> {
   const command = new PutObjectCommand({
     ...placeOf(bucket, key),
-    Body: new Uint8Array(0),
+    Body: bytes,
     ContentType: contentType,
     ...(conditional ? { IfNoneMatch: '*' } : {}),
   })

@@ -20,11 +20,18 @@ import {
   headBucketStatus,
   headObject,
   headObjectStatus,
-  putEmptyObject,
+  putObject,
   removeObject,
 } from './s3-objects.ts'
 import { createS3Signer } from './s3-signing.ts'
-import type { Blob, BlobSession, HeldPart, ReadOptions, Store } from './store.ts'
+import {
+  type Blob,
+  type BlobSession,
+  type HeldPart,
+  type ReadOptions,
+  type Store,
+  WHOLE_SESSION,
+} from './store.ts'
 
 export interface S3StoreOptions extends S3BucketOptions {
   clock: Clock
@@ -35,7 +42,7 @@ export interface S3Store extends Store {
 }
 
 const MIB = 1024 ** 2
-const SINGLE = 'single'
+const SINGLE = WHOLE_SESSION
 const MULTIPART = 'multipart:'
 /** A read that breaks goes on where it was, unless it breaks this often without a byte. */
 const READ_FAILURES_MAX = 5
@@ -84,6 +91,14 @@ function createS3Store(probed: ProbedBucket, clock: Clock): S3Store {
 
     listParts: (session) => listParts(probed, session),
     complete: (session, parts) => completeObject(probed, session, parts),
+
+    async put({ key, contentType }, bytes) {
+      splitBlobKey(key)
+      await putObject(bucket, key, bytes, contentType, capabilities.conditionalPut)
+      const blob = await statObject(probed, key)
+      if (blob === undefined) throw sessionEnded(key)
+      return blob
+    },
 
     async discard({ key, session }) {
       const uploadId = parseSession(session)
@@ -166,7 +181,7 @@ async function completeEmpty(
   const { bucket, capabilities } = probed
   // One that exists is looked at afterwards, like every other.
   if ((await statObject(probed, key)) === undefined)
-    await putEmptyObject(bucket, key, contentType, capabilities.conditionalPut)
+    await putObject(bucket, key, new Uint8Array(), contentType, capabilities.conditionalPut)
   if (uploadId !== undefined) await abortUpload(bucket, key, uploadId)
 }
 

@@ -30,6 +30,9 @@ export interface StoreCapabilities {
   keepsSha256: boolean
 }
 
+/** The session of an object that {@link Store.put} stores. */
+export const WHOLE_SESSION = 'single'
+
 /** What an upload is to the store. */
 export interface BlobPlan {
   key: string
@@ -101,6 +104,13 @@ export interface Store extends AsyncDisposable {
    * store has let the session go.
    */
   complete(session: BlobSession, parts: readonly Part[]): Promise<Blob>
+
+  /**
+   * Stores a small object whole, from the server itself, under a key that nothing was begun for;
+   * must be durable when it returns. Repeating it with the same bytes gives the same answer, and so
+   * does {@link complete} with the session {@link WHOLE_SESSION}.
+   */
+  put(plan: BlobPlan, bytes: Uint8Array): Promise<Blob>
 
   /** Forgets the session and the object, whatever of them exists. May be repeated. */
   discard(session: BlobSession): Promise<void>

@@ -4,7 +4,7 @@
  * A lane that cannot run is left out, named with its reason in the summary, and fails the run when
  * `CI` is set.
  */
-import { accessSync, constants, statfsSync } from 'node:fs'
+import { accessSync, constants, existsSync, statfsSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -34,6 +34,7 @@ const unit = ['test/tidy.test.ts', 'test/{schemas,verify,disk}/**/*.test.ts']
 const containers = ['test/**/*container*.test.ts']
 const s3 = ['test/**/*s3*.test.ts', 'test/s3/**/*.test.ts']
 const big = ['test/**/*big*.test.ts']
+const interop = ['test/interop/**/*.test.ts']
 const whole = ['test/{pack,readme,tour}.test.ts']
 
 /** In the order in which they run. */
@@ -49,7 +50,7 @@ export const LANES: readonly Lane[] = [
     name: 'integration',
     summary: 'real Postgres, real server, real command line, filesystem store',
     include: ['test/**/*.test.ts'],
-    exclude: [...unit, ...containers, ...s3, ...big, ...whole],
+    exclude: [...unit, ...containers, ...s3, ...big, ...interop, ...whole],
     globalSetup: [database],
     findObstacle: nothing,
   },
@@ -67,6 +68,13 @@ export const LANES: readonly Lane[] = [
     include: containers,
     globalSetup: [],
     findObstacle: findContainerObstacle,
+  },
+  {
+    name: 'interop',
+    summary: 'the log as Go, Sigstore and Python see it',
+    include: interop,
+    globalSetup: [],
+    findObstacle: findInteropObstacle,
   },
   {
     name: 'big',
@@ -102,6 +110,14 @@ async function findContainerObstacle(): Promise<string | undefined> {
   if (!host.startsWith('unix://')) return undefined
   const status = await pingEngine(host.slice('unix://'.length))
   return status === 200 ? undefined : `no Docker engine answers at ${host}`
+}
+
+async function findInteropObstacle(): Promise<string | undefined> {
+  const missing = ['go', 'python3'].filter((program) => !isInPath(program))
+  if (!existsSync('/usr/share/gocode/src/golang.org/x/mod')) missing.push('golang.org/x/mod')
+  return missing.length === 0
+    ? undefined
+    : `no ${missing.join(', ')} here (apt-get install golang-go golang-golang-x-mod-dev python3)`
 }
 
 async function findRoomObstacle(): Promise<string | undefined> {
