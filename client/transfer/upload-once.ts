@@ -97,6 +97,7 @@ async function uploadSmall(
   const isWhole = upload.state === 'open' && upload.partSizeBytes >= sizeBytes
   if (!isWhole) {
     source.rewind()
+    // tidy: return - the buffer is given back first, since the parts need that memory
     return finish(job, upload, { held: [], grants, resumed: false })
   }
   job.meter.begin('sending', source.sizeBytes)
