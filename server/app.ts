@@ -13,7 +13,7 @@ import { type App, type Environment, findMethods } from './http/mount.ts'
 import { mountTasks } from './http/tasks.ts'
 import { mountTokens } from './http/tokens.ts'
 import { mountUploads } from './http/uploads.ts'
-import type { Intake } from './intake/open.ts'
+import type { Intake } from './intake/session.ts'
 import type { Logger } from './logger.ts'
 import { toDatabaseProblem } from './records/database.ts'
 import type { Sealer } from './seal/seal.ts'
@@ -32,6 +32,7 @@ export interface AppParts {
   stop: AbortSignal
 }
 
+/** The whole HTTP face of the server: every endpoint, and every error as a problem document. */
 export function createApp(parts: AppParts): App {
   const app: App = new Hono<Environment>({ strict: true })
   const { intake, log, health } = parts

@@ -53,6 +53,7 @@ export async function getArtifact(
   )
 }
 
+/** The part digests of a sealed artifact, in order. */
 export async function getArtifactParts(
   delivery: Delivery,
   artifact: Artifact,

@@ -2,7 +2,8 @@
 import { endpoints } from '../../schemas/api.ts'
 import { isAllowed } from '../access/scopes.ts'
 import { grantParts } from '../intake/grants.ts'
-import { type Intake, openUpload } from '../intake/open.ts'
+import { openUpload } from '../intake/open.ts'
+import type { Intake } from '../intake/session.ts'
 import {
   abortUpload,
   describeUpload,
@@ -15,6 +16,7 @@ import type { Sealer } from '../seal/seal.ts'
 import { formatCursor, parseCursor } from './cursor.ts'
 import { type App, mount, reply } from './mount.ts'
 
+/** Doors to uploads: open, grant, report, seal, abort. */
 export function mountUploads(app: App, intake: Intake, sealer: Sealer): void {
   const { sql } = intake
 
