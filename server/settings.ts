@@ -15,6 +15,8 @@ const MIB = 1024 ** 2
 export interface Setting {
   placeholder: string
   summary: string
+  /** From the text that was given; `undefined` when none was. */
+  schema: z.ZodType<unknown, string | undefined>
   /** Given without a value on the command line. */
   isFlag?: boolean
   /** Only from the environment or a file: a command line can be read by every user of the machine. */

@@ -4,7 +4,7 @@
  * is one conditional change of state.
  */
 
-import type { Intake } from '../intake/open.ts'
+import type { Intake } from '../intake/session.ts'
 import { discardBlob, expireUpload } from '../intake/uploads.ts'
 import { deleteEvents } from '../records/events.ts'
 import {
@@ -12,10 +12,10 @@ import {
   findExpired,
   findStranded,
   findUnpurged,
-  findUpload,
   markPurged,
   markSealedPurged,
-} from '../records/uploads.ts'
+} from '../records/upload-endings.ts'
+import { findUpload } from '../records/uploads.ts'
 import type { Sealer } from '../seal/seal.ts'
 
 export interface SweepSettings {

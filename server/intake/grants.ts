@@ -4,8 +4,9 @@ import { countParts, rangeOfPart } from '../../schemas/part-plan.ts'
 import { PARTS_MAX } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { PartGrant } from '../../schemas/upload.ts'
-import { bindParts, touchUpload, type UploadRecord } from '../records/uploads.ts'
-import { ended, type Intake, openSession } from './open.ts'
+import type { UploadRecord } from '../records/upload-row.ts'
+import { bindParts, touchUpload } from '../records/uploads.ts'
+import { ended, type Intake, openSession } from './session.ts'
 
 /**
  * Grants for some parts of an open upload. Throws `upload_ended`, `limit_exceeded` or

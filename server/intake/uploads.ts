@@ -6,15 +6,10 @@ import { isAllowed, type Principal } from '../access/scopes.ts'
 import { findArtifact } from '../records/artifacts.ts'
 import type { Sql } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
-import {
-  endOpen,
-  findBoundParts,
-  findUpload,
-  formatUpload,
-  moveProgress,
-  type UploadRecord,
-} from '../records/uploads.ts'
-import { ended, type Intake, openSession } from './open.ts'
+import { endOpen } from '../records/upload-endings.ts'
+import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
+import { findBoundParts, findUpload, moveProgress } from '../records/uploads.ts'
+import { ended, type Intake, openSession } from './session.ts'
 
 /** The upload, if the principal may write its name; else `not_found`, as if it were not there. */
 export async function getOwnUpload(

@@ -2,7 +2,7 @@
 import type { Part } from '../../schemas/artifact.ts'
 import { countParts, rangeOfPart } from '../../schemas/part-plan.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
-import type { UploadRecord } from '../records/uploads.ts'
+import type { UploadRecord } from '../records/upload-row.ts'
 import type { Claim } from './reread.ts'
 
 /**

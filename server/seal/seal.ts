@@ -15,21 +15,20 @@ import type { Artifact } from '../../schemas/artifact.ts'
 import { countParts } from '../../schemas/part-plan.ts'
 import { ArtifactError, formatProblem, parseProblem } from '../../schemas/problems.ts'
 import type { SealUpload } from '../../schemas/upload.ts'
-import { alreadySealed, ended, type Intake, openSession } from '../intake/open.ts'
+import { alreadySealed } from '../intake/open.ts'
+import { ended, type Intake, openSession } from '../intake/session.ts'
 import { findArtifact, insertArtifact } from '../records/artifacts.ts'
 import type { Sql, Transaction } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import {
   endVerifying,
-  findBoundParts,
-  findUpload,
-  formatUpload,
   keepVerifying,
   releaseVerifying,
   reopenUpload,
   takeVerifying,
-  type UploadRecord,
-} from '../records/uploads.ts'
+} from '../records/upload-endings.ts'
+import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
+import { findBoundParts, findUpload } from '../records/uploads.ts'
 import type { Blob } from '../stores/store.ts'
 import { checkClaim } from './claim.ts'
 import { type Claim, checkBytes } from './reread.ts'
