@@ -6,6 +6,7 @@ import { type Endpoint, type Endpoints, endpoints } from '../schemas/api.ts'
 import { ArtifactError, Problem, parseProblem } from '../schemas/problems.ts'
 import type { Connection, HttpReply } from './transfer/connection.ts'
 import { pause, retryDelayMs } from './transfer/retry.ts'
+import { RECEIPT_BYTES_MAX } from './verify/proof.ts'
 
 type InputOf<E extends Endpoint> = (E extends { params: infer P extends z.ZodType }
   ? { params: z.input<P> }
@@ -71,6 +72,38 @@ export async function* readChecksums(
   yield* reply.body
 }
 
+/** The receipt of an artifact, as it comes: nothing of it is judged. Errors as for {@link call}. */
+export async function readReceipt(
+  connection: Connection,
+  params: CallInput<'getReceipt'>['params'],
+  options: CallOptions = {},
+): Promise<Uint8Array> {
+  return retrying(connection, 'getReceipt', options, async () => {
+    const input = { params }
+    const reply = await sendCall(connection, 'getReceipt', input, 'text/plain', options.signal)
+    return readBytes(reply, RECEIPT_BYTES_MAX)
+  })
+}
+
+/** A file of the log by its path, which anybody may read. Errors as for {@link call}. */
+export async function readLogFile(
+  connection: Connection,
+  path: string,
+  bytesMax: number,
+  options: CallOptions = {},
+): Promise<Uint8Array> {
+  return retrying(connection, 'readLog', options, async () => {
+    const reply = await connection.send({
+      method: 'GET',
+      url: path,
+      authorize: false,
+      signal: options.signal,
+    })
+    if (reply.status === 200) return readBytes(reply, bytesMax)
+    throw parseFailure('readLog', reply, await readText(reply))
+  })
+}
+
 /**
  * Sends one call, once, and returns its answer when its status says success; else throws the
  * problem in it. For answers that are not JSON.
@@ -113,6 +146,10 @@ export function isPassing(error: unknown): error is ArtifactError {
 
 /** Reads a whole answer as text. Throws `bad_reply` when it is too large. */
 export async function readText(reply: HttpReply, bytesMax = REPLY_BYTES_MAX): Promise<string> {
+  return (await readBytes(reply, bytesMax)).toString('utf8')
+}
+
+async function readBytes(reply: HttpReply, bytesMax: number): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   let sizeBytes = 0
   for await (const chunk of reply.body) {
@@ -123,7 +160,7 @@ export async function readText(reply: HttpReply, bytesMax = REPLY_BYTES_MAX): Pr
       })
     chunks.push(chunk)
   }
-  return Buffer.concat(chunks).toString('utf8')
+  return Buffer.concat(chunks)
 }
 
 /** The error in an answer: its problem document, or what its bare status means. */
@@ -141,7 +178,7 @@ export function parseFailure(doing: string, reply: HttpReply, text: string): Art
 
 async function retrying<T>(
   connection: Connection,
-  name: EndpointName,
+  name: string,
   { signal, tries = 5 }: CallOptions,
   attempt: () => Promise<T>,
 ): Promise<T> {

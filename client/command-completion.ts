@@ -46,7 +46,7 @@ async function listCandidates(
     return [...(awaiting.facts.choices ?? [])]
   return [
     ...listPositionals(command.positionals).flatMap(({ facts }) => facts.choices ?? []),
-    ...options.map(({ flag }) => (flag === 'color' ? '--no-color' : `--${flag}`)),
+    ...options.map(({ flag }) => `--${flag}`),
   ]
 }
 

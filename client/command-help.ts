@@ -111,8 +111,7 @@ function optionRows(options: Command['options']): Row[] {
 
 function formatOption(flag: string, facts: OptionFacts): string {
   const short = facts.short === undefined ? '' : `-${facts.short}, `
-  const long = flag === 'color' ? '--no-color' : `--${flag}`
-  return `${short}${long}${facts.placeholder === undefined ? '' : ` ${facts.placeholder}`}`
+  return `${short}--${flag}${facts.placeholder === undefined ? '' : ` ${facts.placeholder}`}`
 }
 
 function explain(facts: OptionFacts): string {

@@ -64,7 +64,8 @@ function formatError(error: ArtifactError, { terminal, context }: ReportOptions)
   const fields = [
     ['expected', error.expected],
     ['found', error.found],
-    ['request', error.requestId],
+    // Only where the log of the server has more to say.
+    ['request', (error.row.status ?? 0) >= 500 ? error.requestId : undefined],
   ] as const
   return [
     `${head} ${sanitise(error.message)}`,

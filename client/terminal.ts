@@ -20,9 +20,7 @@ export interface TerminalOptions {
   stdout: Output
   stderr: Output
   quiet: boolean
-  /** `undefined`: colour where the stream is a terminal that can. */
-  color: boolean | undefined
-  /** `NO_COLOR` or a dumb terminal. */
+  /** No colour, even on a terminal: `--no-color`, `NO_COLOR` or a dumb terminal. */
   plain: boolean
 }
 
@@ -57,7 +55,7 @@ export class OutputClosed extends Error {
 /** A terminal over two streams. Errors of the streams are met where something is written. */
 export function openTerminal(options: TerminalOptions): Terminal {
   const { stdout, stderr, quiet } = options
-  const colored = (output: Output) => options.color ?? (output.isTerminal && !options.plain)
+  const colored = (output: Output) => output.isTerminal && !options.plain
   const colors = { stdout: colored(stdout), stderr: colored(stderr) }
   const terminal: Terminal = {
     print: (...lines) => writeAll(stdout, lines.map((line) => `${line}\n`).join('')),

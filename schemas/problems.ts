@@ -44,152 +44,33 @@ const row = (
 ): ProblemRow => ({ status, exit: EXITS[exit], retryable: retryable === 'retry', title, hint })
 
 /** The one table. Codes are never reused for another meaning. */
+// biome-ignore format: a row a line reads as a table
 export const PROBLEMS = {
   // What a client sent.
-  invalid_request: row(
-    400,
-    'usage',
-    'final',
-    'The request is not valid',
-    'Correct the fields named in "errors".',
-  ),
-  body_too_large: row(
-    413,
-    'usage',
-    'final',
-    'The request body is too large',
-    'Send less in one request.',
-  ),
-  unauthenticated: row(
-    401,
-    'notAllowed',
-    'final',
-    'A valid token is needed',
-    'Set ARTIFACT_TOKEN or ARTIFACT_TOKEN_FILE; the token may have expired or been revoked.',
-  ),
-  forbidden: row(
-    403,
-    'notAllowed',
-    'final',
-    'The token does not allow this',
-    'Ask for a token whose scopes cover it (artifact token create).',
-  ),
-  not_found: row(
-    404,
-    'notFound',
-    'final',
-    'There is no such thing, or it is not yours to see',
-    'Check the reference and the scopes of the token.',
-  ),
-  method_not_allowed: row(
-    405,
-    'usage',
-    'final',
-    'The address does not take this method',
-    'See /openapi.json.',
-  ),
-  range_not_satisfiable: row(
-    416,
-    'usage',
-    'final',
-    'The range lies outside the artifact',
-    'Ask for a range within its size.',
-  ),
-  limit_exceeded: row(
-    422,
-    'refused',
-    'final',
-    'A limit of the server is exceeded',
-    'Stay within the limit, or ask its operator to raise it.',
-  ),
-  too_many_uploads: row(
-    429,
-    'unreachable',
-    'retry',
-    'Too many uploads are open for this token',
-    'Finish or abort some (artifact abort), or wait until they expire.',
-  ),
+  invalid_request: row(400, 'usage', 'final', 'The request is not valid', 'Correct the fields named in "errors".'),
+  body_too_large: row(413, 'usage', 'final', 'The request body is too large', 'Send less in one request.'),
+  unauthenticated: row(401, 'notAllowed', 'final', 'A valid token is needed', 'Set ARTIFACT_TOKEN or ARTIFACT_TOKEN_FILE; the token may have expired or been revoked.'),
+  forbidden: row(403, 'notAllowed', 'final', 'The token does not allow this', 'Ask for a token whose scopes cover it (artifact token create).'),
+  not_found: row(404, 'notFound', 'final', 'There is no such thing, or it is not yours to see', 'Check the reference and the scopes of the token.'),
+  method_not_allowed: row(405, 'usage', 'final', 'The address does not take this method', 'See /openapi.json.'),
+  range_not_satisfiable: row(416, 'usage', 'final', 'The range lies outside the artifact', 'Ask for a range within its size.'),
+  limit_exceeded: row(422, 'refused', 'final', 'A limit of the server is exceeded', 'Stay within the limit, or ask its operator to raise it.'),
+  too_many_uploads: row(429, 'unreachable', 'retry', 'Too many uploads are open for this token', 'Finish or abort some (artifact abort), or wait until they expire.'),
 
   // Conflicts with what is recorded.
-  already_sealed: row(
-    409,
-    'conflict',
-    'final',
-    'The name is sealed with other content',
-    'A name is bound once. Upload under another name or into a new run.',
-  ),
-  upload_conflict: row(
-    409,
-    'conflict',
-    'final',
-    'The upload id is in use for something else',
-    'Choose a new upload id.',
-  ),
-  upload_ended: row(
-    409,
-    'conflict',
-    'final',
-    'The upload has ended',
-    'Open a new upload; the name is still free.',
-  ),
-  part_conflict: row(
-    409,
-    'conflict',
-    'final',
-    'The part is bound to another digest',
-    'The source changed since the upload began. Abort it and begin anew.',
-  ),
-  runs_exhausted: row(
-    409,
-    'conflict',
-    'final',
-    'The task has no further run number',
-    'Use another task.',
-  ),
+  already_sealed: row(409, 'conflict', 'final', 'The name is sealed with other content', 'A name is bound once. Upload under another name or into a new run.'),
+  upload_conflict: row(409, 'conflict', 'final', 'The upload id is in use for something else', 'Choose a new upload id.'),
+  upload_ended: row(409, 'conflict', 'final', 'The upload has ended', 'Open a new upload; the name is still free.'),
+  part_conflict: row(409, 'conflict', 'final', 'The part is bound to another digest', 'The source changed since the upload began. Abort it and begin anew.'),
+  runs_exhausted: row(409, 'conflict', 'final', 'The task has no further run number', 'Use another task.'),
 
   // Integrity: what the bytes say and what was claimed do not agree.
-  digest_mismatch: row(
-    422,
-    'integrity',
-    'final',
-    'The SHA-256 differs',
-    'Nothing was kept. Find out who changed the bytes before you try again.',
-  ),
-  size_mismatch: row(
-    422,
-    'integrity',
-    'final',
-    'The size differs',
-    'Nothing was kept. Find out who changed the bytes before you try again.',
-  ),
-  part_mismatch: row(
-    422,
-    'integrity',
-    'final',
-    'A part differs',
-    'Nothing was kept. Find out who changed the bytes before you try again.',
-  ),
-  part_missing: row(
-    422,
-    'integrity',
-    'final',
-    'A part is missing',
-    'Send the missing parts, then seal again.',
-  ),
-  precondition_failed: row(
-    412,
-    'integrity',
-    'final',
-    'The stored object is not the one that was sealed',
-    'Tell the operator: the store was changed behind the record.',
-  ),
-  blob_missing: row(
-    502,
-    'integrity',
-    'final',
-    'The store has lost the bytes of a sealed artifact',
-    'Tell the operator: the record stands, the bytes are gone.',
-  ),
+  digest_mismatch: row(422, 'integrity', 'final', 'The SHA-256 differs', 'Nothing was kept. Find out who changed the bytes before you try again.'),
+  size_mismatch: row(422, 'integrity', 'final', 'The size differs', 'Nothing was kept. Find out who changed the bytes before you try again.'),
+  part_mismatch: row(422, 'integrity', 'final', 'A part differs', 'Nothing was kept. Find out who changed the bytes before you try again.'),
+  part_missing: row(422, 'integrity', 'final', 'A part is missing', 'Send the missing parts, then seal again.'),
+  precondition_failed: row(412, 'integrity', 'final', 'The stored object is not the one that was sealed', 'Tell the operator: the store was changed behind the record.'),
+  blob_missing: row(502, 'integrity', 'final', 'The store has lost the bytes of a sealed artifact', 'Tell the operator: the record stands, the bytes are gone.'),
 
   // The transparency log.
   log_absent: row(
@@ -264,150 +145,39 @@ export const PROBLEMS = {
   ),
 
   // Grants.
-  grant_invalid: row(
-    403,
-    'notAllowed',
-    'final',
-    'The grant is not valid for this request',
-    'Send the request exactly as it was granted.',
-  ),
+  grant_invalid: row(403, 'notAllowed', 'final', 'The grant is not valid for this request', 'Send the request exactly as it was granted.'),
   grant_expired: row(403, 'notAllowed', 'retry', 'The grant has expired', 'Ask for a new grant.'),
-  part_busy: row(
-    409,
-    'locked',
-    'retry',
-    'The part is being received right now',
-    'Wait for the other request to end.',
-  ),
+  part_busy: row(409, 'locked', 'retry', 'The part is being received right now', 'Wait for the other request to end.'),
 
   // Weather.
   overloaded: row(503, 'unreachable', 'retry', 'The server is busy', 'Try again a little later.'),
-  store_unavailable: row(
-    503,
-    'unreachable',
-    'retry',
-    'The store does not answer',
-    'Try again a little later.',
-  ),
-  database_unavailable: row(
-    503,
-    'unreachable',
-    'retry',
-    'The database does not answer',
-    'Try again a little later.',
-  ),
-  storage_full: row(
-    507,
-    'unreachable',
-    'final',
-    'The store has no room left',
-    'Make room in the store, then run the same command again.',
-  ),
-  internal: row(
-    500,
-    'unexpected',
-    'retry',
-    'The server failed',
-    'Report it with the request id; the log of the server has more.',
-  ),
+  store_unavailable: row(503, 'unreachable', 'retry', 'The store does not answer', 'Try again a little later.'),
+  database_unavailable: row(503, 'unreachable', 'retry', 'The database does not answer', 'Try again a little later.'),
+  storage_full: row(507, 'unreachable', 'final', 'The store has no room left', 'Make room in the store, then run the same command again.'),
+  internal: row(500, 'unexpected', 'retry', 'The server failed', 'Report it with the request id; the log of the server has more.'),
 
   // What only a client or an operator meets.
   usage: row(null, 'usage', 'final', 'The command line is not valid', 'See artifact --help.'),
-  configuration: row(
-    null,
-    'usage',
-    'final',
-    'The configuration is not valid',
-    'See artifact serve --help.',
-  ),
-  unreachable: row(
-    null,
-    'unreachable',
-    'retry',
-    'The server cannot be reached',
-    'Check the address (--url, ARTIFACT_URL) and that the server runs.',
-  ),
-  local_io: row(
-    null,
-    'usage',
-    'final',
-    'A local file or folder cannot be used',
-    'Check that it exists, its permissions and the free space.',
-  ),
-  source_changed: row(
-    null,
-    'refused',
-    'final',
-    'The file changed while it was read',
-    'Upload a copy that nothing writes to.',
-  ),
-  command_failed: row(
-    null,
-    'refused',
-    'final',
-    'The command that makes the data failed',
-    'Nothing was sealed. Mend the command and run it again.',
-  ),
-  target_exists: row(
-    null,
-    'refused',
-    'final',
-    'The target exists already',
-    'Use --force to replace it, or choose another with -o.',
-  ),
-  unsafe_path: row(
-    null,
-    'refused',
-    'final',
-    'The path is not safe to write or read',
-    'Choose another target, or follow links on purpose with --follow-links.',
-  ),
-  bad_reply: row(
-    null,
-    'integrity',
-    'final',
-    'The server sent what it should not',
-    'Compare the versions of client and server (artifact --version).',
-  ),
-  privileges: row(
-    null,
-    'refused',
-    'final',
-    'The database role could rewrite history',
-    'Run artifact serve --print-roles-sql and give the server the runtime role.',
-  ),
-  store_unfit: row(
-    null,
-    'refused',
-    'final',
-    'The store accepts what it must refuse',
-    'Use a store that checks signatures and x-amz-content-sha256.',
-  ),
-  partly_done: row(
-    null,
-    'partly',
-    'final',
-    'Only some of it was done',
-    'Run the same command again; what is done stays done.',
-  ),
-  locked: row(
-    null,
-    'locked',
-    'retry',
-    'Someone else holds the lock',
-    'Wait for the other process to end.',
-  ),
-  interrupted: row(
-    null,
-    'interrupted',
-    'retry',
-    'Interrupted',
-    'Run the same command again to go on where it stopped.',
-  ),
+  configuration: row(null, 'usage', 'final', 'The configuration is not valid', 'See artifact serve --help.'),
+  unreachable: row(null, 'unreachable', 'retry', 'The server cannot be reached', 'Check the address (--url, ARTIFACT_URL) and that the server runs.'),
+  local_io: row(null, 'usage', 'final', 'A local file or folder cannot be used', 'Check that it exists, its permissions and the free space.'),
+  source_changed: row(null, 'refused', 'final', 'The file changed while it was read', 'Upload a copy that nothing writes to.'),
+  command_failed: row(null, 'refused', 'final', 'The command that makes the data failed', 'Nothing was sealed. Mend the command and run it again.'),
+  target_exists: row(null, 'refused', 'final', 'The target exists already', 'Use --force to replace it, or choose another with -o.'),
+  unsafe_path: row(null, 'refused', 'final', 'The path is not safe to write or read', 'Choose another target, or follow links on purpose with --follow-links.'),
+  bad_reply: row(null, 'integrity', 'final', 'The server sent what it should not', 'Compare the versions of client and server (artifact --version).'),
+  privileges: row(null, 'refused', 'final', 'The database role could rewrite history', 'Run artifact serve --print-roles-sql and give the server the runtime role.'),
+  store_unfit: row(null, 'refused', 'final', 'The store accepts what it must refuse', 'Use a store that checks signatures and x-amz-content-sha256.'),
+  partly_done: row(null, 'partly', 'final', 'Only some of it was done', 'Run the same command again; what is done stays done.'),
+  locked: row(null, 'locked', 'retry', 'Someone else holds the lock', 'Wait for the other process to end.'),
+  interrupted: row(null, 'interrupted', 'retry', 'Interrupted', 'Run the same command again to go on where it stopped.'),
 } as const satisfies Record<string, ProblemRow>
 
 export type ProblemCode = keyof typeof PROBLEMS
-export const PROBLEM_CODES = Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]]
+// tidy: cast - the keys of a constant are its codes, and there is one
+export const PROBLEM_CODES = Object.keys(PROBLEMS).filter(
+  (code): code is ProblemCode => code in PROBLEMS,
+)
 
 /** One field that was not accepted. */
 export const FieldFault = z.object({

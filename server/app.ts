@@ -14,8 +14,10 @@ import { type App, type Environment, findMethods } from './http/mount.ts'
 import { mountTasks } from './http/tasks.ts'
 import { mountTokens } from './http/tokens.ts'
 import { mountUploads } from './http/uploads.ts'
-import type { Intake } from './intake/open.ts'
+
+import type { Intake } from './intake/session.ts'
 import type { Heads } from './log/heads.ts'
+
 import type { Logger } from './logger.ts'
 import { toDatabaseProblem } from './records/database.ts'
 import type { Sealer } from './seal/seal.ts'
@@ -35,6 +37,7 @@ export interface AppParts {
   stop: AbortSignal
 }
 
+/** The whole HTTP face of the server: every endpoint, and every error as a problem document. */
 export function createApp(parts: AppParts): App {
   const app: App = new Hono<Environment>({ strict: true })
   const { intake, log, health } = parts

@@ -1,6 +1,6 @@
 /** The socket: limits that HTTP itself needs, and an end that lets requests finish. */
-import type { Server } from 'node:http'
-import { createAdaptorServer } from '@hono/node-server'
+import { createServer, type Server } from 'node:http'
+import { getRequestListener } from '@hono/node-server'
 import { ArtifactError } from '../schemas/problems.ts'
 import type { App } from './http/mount.ts'
 
@@ -25,7 +25,8 @@ const HEADERS_MS = 30_000
 
 /** Listens. Throws `configuration` when the address cannot be had, `locked` when the port is taken. */
 export async function listen(app: App, options: ListenOptions): Promise<Listener> {
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server
+  // tidy: cast - without options the adaptor makes a server of HTTP/1.1
+  const server = createServer(getRequestListener(app.fetch))
   server.keepAliveTimeout = KEEP_ALIVE_MS
   server.headersTimeout = HEADERS_MS
   // A part may take as long as a slow line needs; silence ends it, not length.

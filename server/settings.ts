@@ -248,6 +248,7 @@ const settingsSchema = z.object(
 /** Throws `configuration` naming the setting, what was expected and, unless it is a secret, what was found. */
 export function parseSettings(raw: RawSettings): Said {
   const result = settingsSchema.safeParse(raw)
+  // tidy: cast - the shape was made from the table that the type is made from
   if (result.success) return result.data as Said
   const issue = result.error.issues[0]
   const key = String(issue?.path[0])
@@ -273,6 +274,7 @@ export function flagOf(key: SettingKey): string {
   return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 }
 
+/** The keys of all settings, in the order of the table. */
 export function settingKeys(): SettingKey[] {
   return Object.keys(SETTINGS).filter((key): key is SettingKey => key in SETTINGS)
 }

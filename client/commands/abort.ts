@@ -17,7 +17,7 @@ export const abort = defineCommand({
     upload: positional('UPLOAD', 'Id of the upload, or the reference that it is for'),
   }),
   examples: [
-    { line: 'artifact abort turtle-db/7/db.dump', about: 'the open upload of this name' },
+    { line: 'artifact abort turtle-db/8/db.dump', about: 'the open upload of this name' },
     { line: 'artifact ls --uploads', about: 'find the ids of open uploads' },
   ],
   exits: {

@@ -8,8 +8,8 @@ import type { CommandContext } from './command.ts'
 /**
  * Starts the command when it is first read, and yields its stdout. After the last byte it waits for
  * the end of the command, and throws `command_failed` unless that exited with 0; so a consumer must
- * not take the stream for complete before the iteration ends. A consumer that stops early ends the
- * command. What the command says on stderr is passed on.
+ * not take the stream for complete before the iteration ends. A consumer that stops early and the
+ * signal both end the command. What the command says on stderr is passed on.
  */
 export async function* readCommandOutput(
   words: readonly string[],
@@ -21,6 +21,9 @@ export async function* readCommandOutput(
   const ended = once(child, 'close')
   // It is awaited below; until then a failure to start must not end the process.
   ended.catch(() => {})
+  // A consumer that waits for the next byte cannot end the command by leaving.
+  const stop = () => void child.kill()
+  signal.addEventListener('abort', stop)
   createInterface({ input: child.stderr }).on('line', (line) => terminal.warn(line))
   try {
     for await (const chunk of child.stdout) if (chunk instanceof Uint8Array) yield chunk
@@ -35,6 +38,7 @@ export async function* readCommandOutput(
     const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error)
     throw new ArtifactError('command_failed', `Cannot run ${program}: ${reason}`, { cause: error })
   } finally {
+    signal.removeEventListener('abort', stop)
     if (child.exitCode === null && child.signalCode === null) child.kill()
   }
 }

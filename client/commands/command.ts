@@ -129,7 +129,8 @@ export function readArguments<S extends z.ZodObject>(
   if (result.success) return result.data
   const issue = result.error.issues[0]
   const key = String(issue?.path[0] ?? '')
-  const found = raw[key]
+  const value = raw[key]
+  const found = Array.isArray(value) ? (value[Number(issue?.path[1])] ?? value) : value
   if (found === undefined)
     throw new ArtifactError('usage', `Cannot run the command: ${nameOf(key)} is missing`)
   throw new ArtifactError('usage', `Cannot read ${nameOf(key)}: ${issue?.message}`, {
@@ -267,11 +268,7 @@ export const outputOptions = z.object({
     ['auto', 'bar', 'plain', 'json', 'none'],
     'How to show progress on stderr [auto: a bar on a terminal, else a line every 10 s]',
   ),
-  color: option(z.boolean().optional(), {
-    kind: 'flag',
-    summary: 'Colour the output, or with --no-color do not',
-    variable: 'NO_COLOR',
-  }),
+  noColor: flag('Do not colour the output', { variable: 'NO_COLOR' }),
   help: flag('Show this help', { short: 'h' }),
   version: flag('Show the version'),
 })

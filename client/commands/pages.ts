@@ -22,11 +22,14 @@ export async function* readPages<T>(
   let after: string | null | undefined
   do {
     const page = await fetchPage({
-      limit: Math.min(PAGE_MAX, left),
+      // One beyond the limit tells whether there is more.
+      limit: Math.min(PAGE_MAX, left + 1),
       ...(typeof after === 'string' ? { after } : {}),
     })
     after = page.next
-    left -= page.items.length
-    yield { items: page.items, isCut: left <= 0 && after !== null }
+    const isCut = page.items.length > left
+    const items = isCut ? page.items.slice(0, left) : page.items
+    left -= items.length
+    yield { items, isCut: isCut || (left === 0 && after !== null) }
   } while (after !== null && left > 0)
 }

@@ -10,6 +10,10 @@ import { connectServer } from './connection.ts'
 /** Lifetime when none is given. */
 const TTL_DEFAULT_SECONDS = 30 * 86_400
 
+const Ttl = z.union([z.literal('never').transform(() => null), Duration], {
+  error: 'expected a number with s, m, h, d or w, for example 30d, or never',
+})
+
 export const tokenCreate = defineCommand({
   usage: ['token create --name NAME --scope SCOPE… [OPTION…]'],
   description:
@@ -25,7 +29,7 @@ export const tokenCreate = defineCommand({
       placeholder: 'SCOPE',
       summary: 'What it may do, for example get:turtle-db/**',
     }),
-    ttl: option(z.union([z.literal('never').transform(() => null), Duration]).optional(), {
+    ttl: option(Ttl.optional(), {
       kind: 'text',
       placeholder: 'TIME',
       summary: 'How long it lasts, for example 12h, 30d or never [30d]',

@@ -1,4 +1,5 @@
 /** `artifact upload`: files, a folder, or a stream. */
+import { addAbortSignal } from 'node:stream'
 import { z } from 'zod'
 import { Labels, Sha256 } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
@@ -170,12 +171,13 @@ function requireName(target: Target): void {
     })
 }
 
-function readStdin({ stdin }: CommandContext): AsyncIterable<Uint8Array> {
+function readStdin({ stdin, signal }: CommandContext): AsyncIterable<Uint8Array> {
   if (stdin.isTTY === true)
     throw new ArtifactError('usage', 'Cannot upload from stdin: it is a terminal', {
       expected: 'a pipe or a file, for example: tar c folder | artifact upload - TASK/RUN/NAME',
     })
-  return stdin
+  // Whoever waits for the next byte must learn of the interruption.
+  return addAbortSignal(signal, stdin)
 }
 
 function transferOptions(options: Options, context: CommandContext): UploadOptions {
@@ -216,7 +218,7 @@ async function uploadSingle(
   const startedAt = context.clock().getTime()
   const result = await uploadAloud()
   const elapsed = context.clock().getTime() - startedAt
-  context.terminal.say(formatSealed(result, elapsed))
+  for (const line of formatSealed(result, elapsed)) context.terminal.say(line)
   if (context.globals.json) await context.terminal.printJson(result.artifact)
   else await context.terminal.print(result.artifact.reference)
 
@@ -229,13 +231,20 @@ async function uploadSingle(
   }
 }
 
-function formatSealed({ outcome, artifact, resumed, sentBytes }: UploadResult, elapsed: number) {
+function formatSealed(
+  { outcome, artifact, resumed, sentBytes }: UploadResult,
+  elapsed: number,
+): string[] {
   const reference = sanitise(artifact.reference)
-  if (outcome === 'already-sealed') return `${reference} is sealed already, with this very content`
+  if (outcome === 'already-sealed')
+    return [`${reference} is sealed already, with this very content`]
   const size = formatBytes(BigInt(artifact.sizeBytes))
   const parts = formatCount(artifact.partCount, 'part')
   const sent = resumed ? `, resumed: ${formatBytes(sentBytes)} sent now` : ''
-  return `Sealed ${reference}: ${size} in ${parts}, ${formatElapsed(elapsed)}${sent}, sha256 ${artifact.sha256}`
+  return [
+    `Sealed ${reference}: ${size} in ${parts}, ${formatElapsed(elapsed)}${sent}`,
+    `  sha256 ${artifact.sha256}`,
+  ]
 }
 
 async function uploadSeveral(
@@ -247,12 +256,16 @@ async function uploadSeveral(
   const { terminal, globals, clock } = context
   const startedAt = clock().getTime()
   const result = await uploadAloud()
+  const references = result.done.map(({ artifact }) => artifact.reference).sort()
   if (globals.json) await terminal.printJson(describeAll(result))
-  else await terminal.print(...result.done.map(({ artifact }) => artifact.reference))
+  else await terminal.print(...references)
+  const before = result.done.filter(({ outcome }) => outcome === 'already-sealed').length
   const bytes = result.done.reduce((sum, { artifact }) => sum + BigInt(artifact.sizeBytes), 0n)
   const elapsed = formatElapsed(clock().getTime() - startedAt)
+  const sealed = formatCount(result.done.length - before, 'file')
+  const known = before === 0 ? '' : `, ${before} sealed before`
   terminal.say(
-    `Sealed ${formatCount(result.done.length, 'file')} in ${result.task}/${result.run}: ${formatBytes(bytes)}, ${elapsed}`,
+    `Sealed ${sealed} in ${result.task}/${result.run}${known}: ${formatBytes(bytes)}, ${elapsed}`,
   )
   reportFailures(result, context)
 

@@ -28,7 +28,7 @@ export const watch = defineCommand({
   }),
   examples: [
     { line: 'artifact watch turtle-db/7/db.dump', about: 'one upload, until it is sealed' },
-    { line: 'timeout --signal INT 5 artifact watch --json', about: 'all events of five seconds' },
+    { line: 'artifact watch --json turtle-db/7/db.dump', about: 'the same for a program' },
   ],
   exits: {
     integrity: 'the upload failed, its bytes are not what was claimed',

@@ -24,6 +24,7 @@ export interface Budget {
   requests: Semaphore
 }
 
+/** A budget as the options say, else the defaults: 256 MiB and the usual number of requests. */
 export function createBudget(options: {
   memoryBytes?: number | undefined
   concurrency?: number | undefined
@@ -34,6 +35,7 @@ export function createBudget(options: {
   }
 }
 
+/** Serves in the order of asking, so that a large wish is not starved by small ones. */
 export function createSemaphore(total: number, free = total): Semaphore {
   const waiting: { count: number; wake: () => void }[] = []
   const serve = () => {

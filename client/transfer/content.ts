@@ -37,6 +37,7 @@ export interface Content {
   read(range: Range, sink: Sink, signal: AbortSignal): Promise<void>
 }
 
+/** The bytes of a sealed artifact, by ranges; asks for grants as they are needed. */
 export function openContent(connection: Connection, record: Artifact): Content {
   const grants = createGrantCache(connection, record)
   return {
@@ -125,10 +126,8 @@ async function readOnce(
     authorize: false,
     signal: AbortSignal.any([signal, stall.signal]),
   })
-  if (reply.status !== 200 && reply.status !== 206) {
-    stall.moved()
+  if (reply.status !== 200 && reply.status !== 206)
     throw judge(record, reply, await readText(reply, ERROR_BYTES_MAX))
-  }
   try {
     checkRange(record, range, reply)
     await pour(record, range, reply, sink, stall)

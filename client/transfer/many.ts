@@ -31,6 +31,7 @@ export interface FailureLog {
   add(name: string, error: unknown): void
 }
 
+/** Collects the failures of files, and the first one that ends everything. */
 export function createFailureLog(): FailureLog {
   const failed: FailedFile[] = []
   let fatal: ArtifactError | undefined
@@ -60,6 +61,7 @@ export interface TotalMeter {
   expect(files: number | undefined, totalBytes: bigint | undefined): void
 }
 
+/** One progress over many files; `onProgress` hears of their sum. */
 export function createTotalMeter(
   phase: TransferProgress['phase'],
   reference: string,

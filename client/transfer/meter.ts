@@ -24,6 +24,7 @@ export interface Meter {
   reference: string
 }
 
+/** Progress of one transfer; tells `onProgress` at every change of phase, and else not too often. */
 export function createMeter(reference: string, onProgress: OnProgress | undefined): Meter {
   let phase: TransferProgress['phase'] = 'hashing'
   let bytes = 0n

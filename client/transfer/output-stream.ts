@@ -11,6 +11,7 @@ export interface OutputStream extends AsyncDisposable {
   write(bytes: Uint8Array, signal: AbortSignal): Promise<void>
 }
 
+/** Writes with back pressure; a reader that goes away is an error of the next write. */
 export function writeToStream(output: Writable): OutputStream {
   let failure: Error | undefined
   const onError = (error: Error) => {

@@ -6,7 +6,7 @@ import { type FileHandle, lstat, open, realpath } from 'node:fs/promises'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { readFully } from '../disk/durable.ts'
 import { localError } from '../disk/local-error.ts'
-import { untilAborted } from './interruption.ts'
+import { interrupted, untilAborted } from './interruption.ts'
 
 interface BaseSource extends AsyncDisposable {
   /** `undefined` while it is not known. */
@@ -137,7 +137,8 @@ export function openStreamSource(
       isDone = next.done === true
       if (next.done !== true) rest = next.value
     } catch (error) {
-      throw localError('read', 'the stream', error)
+      // A stream that is bound to the same signal ends with an error of its own.
+      throw signal.aborted ? interrupted(signal.reason) : localError('read', 'the stream', error)
     }
   }
   const read = async (buffer: Uint8Array, signal: AbortSignal): Promise<number> => {

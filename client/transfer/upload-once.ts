@@ -46,13 +46,17 @@ export async function uploadOnce(
       })
     return finish(job, earlier.upload, { held: earlier.parts, grants: [], resumed: true })
   }
-  if (job.source.kind === 'file' && job.source.sizeBytes <= SMALL_BYTES)
+  if (job.source.kind === 'file' && isSmall(job, job.source.sizeBytes))
     return uploadSmall(job, job.source, run, entry)
   const mayBeSealed = job.target.run !== undefined || wasTried
   const known = mayBeSealed ? await hashIfSealed(job, run) : undefined
   const opened = await open(job, run, entry, known?.sha256, [])
   if (opened.outcome === 'already-sealed') return settled(job, opened.artifact, known)
   return finish(job, opened.upload, { held: [], grants: opened.grants, resumed: false })
+}
+
+function isSmall({ budget }: UploadJob, sizeBytes: bigint): boolean {
+  return sizeBytes <= SMALL_BYTES && sizeBytes * 2n <= BigInt(budget.memory.total)
 }
 
 async function findEarlier(job: UploadJob, id: string): Promise<UploadWithParts | undefined> {
@@ -97,6 +101,7 @@ async function uploadSmall(
   const isWhole = upload.state === 'open' && upload.partSizeBytes >= sizeBytes
   if (!isWhole) {
     source.rewind()
+    // tidy: return - the buffer is given back first, since the parts need that memory
     return finish(job, upload, { held: [], grants, resumed: false })
   }
   job.meter.begin('sending', source.sizeBytes)

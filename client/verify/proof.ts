@@ -29,7 +29,8 @@ import { NOTE_BYTES_MAX } from './signed-note.ts'
 import { decodeText, formatBase64, parseBase64, parseDecimal } from './strict-text.ts'
 
 const HEADER = 'c2sp.org/tlog-proof@v1'
-const RECEIPT_BYTES_MAX = NOTE_BYTES_MAX + 100_000
+/** Longest receipt. */
+export const RECEIPT_BYTES_MAX = NOTE_BYTES_MAX + 100_000
 
 /** That a leaf is in a log. */
 export interface Receipt {

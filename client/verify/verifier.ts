@@ -1,14 +1,19 @@
 /**
- * The verifier: whether some bytes are the artifact that the record speaks of. Pure, and the same
- * for everybody: the client judges what it received by it, the server what it stores.
+ * The verifier: whether some bytes are the artifact that the record speaks of, and whether the record
+ * is what the log says. Pure, and the same for everybody: the client judges what it received by it,
+ * the server what it stores.
  *
- * It reads as named steps, in order; the first that fails throws. Later kinds of proof are further
- * steps of the same list.
+ * It reads as named steps; the first that fails throws. From the bytes upwards each one leans on the
+ * next: size, part digests and digest on the record, the record on its leaf, the leaf on a signed
+ * head, the head on the history that was seen.
  */
 import type { Artifact, Part } from '../../schemas/artifact.ts'
 import { countParts, rangeOfPart } from '../../schemas/part-plan.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { type ContentDigest, EMPTY_SHA256 } from './digest.ts'
+import { checkLeaf, parseSealLeaf } from './leaf.ts'
+import type { Policy } from './policy.ts'
+import { type CheckedReceipt, checkReceipt, parseReceipt } from './proof.ts'
 
 /** What the record says of an artifact. */
 export interface ContentClaim {
@@ -24,10 +29,14 @@ const STEPS = [
   { check: 'sha256', run: checkSha256 },
 ] as const
 
-/** A check that was made, by name. */
-export type Check = (typeof STEPS)[number]['check']
+/** The checks against the log, from the record upwards. */
+export const LOG_CHECKS = ['leaf', 'inclusion', 'signature', 'history'] as const
+export type LogCheck = (typeof LOG_CHECKS)[number]
 
-/** Every check that this version knows, in the order in which they are made. */
+/** A check that was made, by name. */
+export type Check = (typeof STEPS)[number]['check'] | LogCheck
+
+/** Every check of the bytes, in the order in which they are made. */
 export const CHECKS: readonly Check[] = STEPS.map((step) => step.check)
 
 /**
@@ -39,6 +48,22 @@ export function verifyContent(claim: ContentClaim, found: ContentDigest): Check[
     step.run(claim, found)
     return step.check
   })
+}
+
+/**
+ * Checks signature, inclusion and leaf, in this order: a leaf that differs from the record accuses
+ * somebody only when the log is known to have it. Throws `log_malformed`, `log_signature`,
+ * `log_policy`, `log_inclusion`, `log_missing`, or `log_record` with both values. What is left is the
+ * history: how the head in the result relates to those that were seen.
+ */
+export function verifyReceipt(
+  { record, parts }: { record: Artifact; parts: readonly Part[] },
+  receipt: string | Uint8Array,
+  policy: Policy,
+): CheckedReceipt {
+  const checked = checkReceipt(parseReceipt(receipt), undefined, policy)
+  checkLeaf(parseSealLeaf(checked.leaf), record, parts)
+  return checked
 }
 
 /**

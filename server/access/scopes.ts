@@ -12,6 +12,7 @@ export type Verb = 'upload' | 'get' | 'list'
 
 export const NOBODY: Principal = { token: undefined, scopes: [] }
 
+/** Whether the caller may do everything. */
 export function isAdmin(principal: Principal): boolean {
   return principal.scopes.includes('admin')
 }

@@ -72,6 +72,7 @@ export async function authenticate(
   return { token: { id: token.id, name: token.name }, scopes: token.scopes }
 }
 
+/** The one answer to a token that is absent, unknown, expired or revoked. */
 export function unauthenticated(): ArtifactError {
   return new ArtifactError('unauthenticated', 'Cannot accept the request: no valid token', {
     expected: 'Authorization: Bearer artifact_…',

@@ -4,7 +4,7 @@
  * is one conditional change of state.
  */
 
-import type { Intake } from '../intake/open.ts'
+import type { Intake } from '../intake/session.ts'
 import { discardBlob, expireUpload } from '../intake/uploads.ts'
 import { deleteEvents } from '../records/events.ts'
 import {

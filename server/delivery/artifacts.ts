@@ -14,6 +14,7 @@ import {
   type StoredArtifact,
 } from '../records/artifacts.ts'
 import type { Sql } from '../records/database.ts'
+import { hasRun } from '../records/tasks.ts'
 import type { Store } from '../stores/store.ts'
 
 export interface Delivery {
@@ -52,6 +53,7 @@ export async function getArtifact(
   )
 }
 
+/** The part digests of a sealed artifact, in order. */
 export async function getArtifactParts(
   delivery: Delivery,
   artifact: Artifact,
@@ -83,9 +85,11 @@ export async function resolveRun(
   task: string,
   run: RunSelector,
 ): Promise<number> {
-  const isVisible = isAllowedSomewhere(principal, 'list', task)
-  const found = isVisible && run === 'latest' ? await findLatestRun(delivery.sql, task) : run
-  if (isVisible && typeof found === 'number') return found
+  if (isAllowedSomewhere(principal, 'list', task)) {
+    if (run !== 'latest' && (await hasRun(delivery.sql, task, run))) return run
+    const latest = run === 'latest' ? await findLatestRun(delivery.sql, task) : undefined
+    if (latest !== undefined) return latest
+  }
   throw new ArtifactError('not_found', `Cannot find ${task}/${run}: there is no such run`)
 }
 

@@ -5,6 +5,7 @@ import { invalid } from './mount.ts'
 
 const Cursor = z.tuple([z.iso.datetime(), z.uuid()])
 
+/** `openedAt,id`, the place of an upload in the list, latest first. */
 export function formatCursor({ openedAt, id }: UploadCursor): string {
   return `${openedAt.toISOString()},${id}`
 }

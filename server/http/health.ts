@@ -14,6 +14,7 @@ export interface Health {
 /** A check that hangs is a check that failed. */
 const READY_TIMEOUT_MS = 5000
 
+/** `/healthz`: the process lives. `/readyz`: database and store answer, else 503. */
 export function mountHealth(app: App, health: Health): void {
   app.get('/healthz', (c) => {
     c.set('endpoint', 'healthz')

@@ -14,6 +14,7 @@ import { listArtifacts } from '../records/artifacts.ts'
 import { allotRun, listRuns, listTasks } from '../records/tasks.ts'
 import { type App, mount, reply } from './mount.ts'
 
+/** Doors to tasks, runs and artifacts. */
 export function mountTasks(app: App, delivery: Delivery): void {
   const { sql } = delivery
 

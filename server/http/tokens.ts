@@ -8,6 +8,7 @@ import type { Sql } from '../records/database.ts'
 import { listTokens, revokeToken } from '../records/tokens.ts'
 import { type App, mount, reply } from './mount.ts'
 
+/** Doors to tokens, for admins. */
 export function mountTokens(app: App, sql: Sql, clock: Clock): void {
   mount(app, 'createToken', endpoints.createToken, async ({ body, principal }) => {
     checkIsAdmin(principal)

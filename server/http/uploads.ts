@@ -2,7 +2,8 @@
 import { endpoints } from '../../schemas/api.ts'
 import { isAllowed } from '../access/scopes.ts'
 import { grantParts } from '../intake/grants.ts'
-import { type Intake, openUpload } from '../intake/open.ts'
+import { openUpload } from '../intake/open.ts'
+import type { Intake } from '../intake/session.ts'
 import {
   abortUpload,
   describeUpload,
@@ -20,6 +21,7 @@ import { type App, mount, reply } from './mount.ts'
 /** How long a seal that is done waits for the signer. */
 const RECEIPT_PATIENCE_MS = 5000
 
+/** Doors to uploads: open, grant, report, seal, abort. */
 export function mountUploads(app: App, intake: Intake, sealer: Sealer, heads: Heads): void {
   const { sql } = intake
 

@@ -6,7 +6,8 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { PartGrant } from '../../schemas/upload.ts'
 import type { UploadRecord } from '../records/upload-row.ts'
 import { bindParts, touchUpload } from '../records/uploads.ts'
-import { ended, type Intake, openSession } from './open.ts'
+
+import { ended, type Intake, openSession } from './session.ts'
 
 /**
  * Grants for some parts of an open upload. Throws `upload_ended`, `limit_exceeded` or

@@ -2,47 +2,19 @@
 import { createHash } from 'node:crypto'
 import type { Artifact } from '../../schemas/artifact.ts'
 import { choosePartSize, DEFAULT_PART_LIMITS } from '../../schemas/part-plan.ts'
-import type { SealPolicy } from '../../schemas/primitives.ts'
 import { ArtifactError, parseProblem } from '../../schemas/problems.ts'
 import type { OpenedUpload, OpenUpload } from '../../schemas/upload.ts'
 import { checkMayUpload, isAllowed, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
-import type { Clock } from '../clock.ts'
 import { findArtifact } from '../records/artifacts.ts'
-import type { Sql } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import { ensureRun } from '../records/tasks.ts'
 import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
-import {
-  countActiveUploads,
-  findUpload,
-  insertUpload,
-  keepStoreSession,
-} from '../records/uploads.ts'
-import type { BlobPlan, BlobSession, Store } from '../stores/store.ts'
+
+import { countActiveUploads, findUpload, insertUpload } from '../records/uploads.ts'
+
 import { grantParts } from './grants.ts'
-
-export interface IntakeSettings {
-  /** Preferred part size in bytes. */
-  partSizeBytes: number
-  /** Largest artifact in bytes. */
-  sizeBytesMax: bigint
-  /** An open upload without a sign of life expires after this. */
-  uploadTtlSeconds: number
-  /** Grants expire after this. */
-  grantTtlSeconds: number
-  /** Uploads that one token may keep open. */
-  openUploadsMax: number
-  /** Policy of uploads that do not ask for one. */
-  policy: SealPolicy
-}
-
-export interface Intake {
-  sql: Sql
-  store: Store
-  clock: Clock
-  settings: IntakeSettings
-}
+import { ended, type Intake } from './session.ts'
 
 /**
  * Opens an upload under the id that the client chose. Repeating it with the same words gives the
@@ -77,34 +49,6 @@ export async function openUpload(
     state === 'sealed' ? (sealed ?? (await findArtifact(intake.sql, task, run, name))) : undefined
   const upload = formatUpload(record, after?.artifact)
   return { opened: { outcome: 'open', upload, grants }, isNew }
-}
-
-/** What the store knows of an upload; begins it there when nobody has yet. */
-export async function openSession(intake: Intake, record: UploadRecord): Promise<BlobSession> {
-  const plan: BlobPlan = {
-    key: record.blobKey,
-    sizeBytes: record.sizeBytes,
-    partSizeBytes: record.partSizeBytes,
-    contentType: record.contentType,
-  }
-  if (record.storeSession !== undefined) return { ...plan, session: record.storeSession }
-  const begun = await intake.store.begin(plan)
-  // Two requests may begin at once: the first session that is kept counts, the other is left to
-  // the store's own clean-up of unfinished multipart uploads.
-  const session = await keepStoreSession(intake.sql, record.id, begun)
-  return { ...plan, session }
-}
-
-/** The error for an upload that takes nothing any more. */
-export function ended(record: Pick<UploadRecord, 'id' | 'state'>): ArtifactError {
-  return new ArtifactError(
-    'upload_ended',
-    `Cannot go on with upload ${record.id}: it is ${record.state}`,
-    {
-      expected: 'open',
-      found: record.state,
-    },
-  )
 }
 
 async function insertOpened(

@@ -9,7 +9,7 @@ import { appendUploadEvent } from '../records/events.ts'
 import { endOpen } from '../records/upload-endings.ts'
 import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
 import { findBoundParts, findUpload, moveProgress } from '../records/uploads.ts'
-import { ended, type Intake, openSession } from './open.ts'
+import { ended, type Intake, openSession } from './session.ts'
 
 /** The upload, if the principal may write its name; else `not_found`, as if it were not there. */
 export async function getOwnUpload(

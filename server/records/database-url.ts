@@ -3,7 +3,8 @@
  * postgres.js does not do with it: certificates, and no silence about a parameter it cannot keep.
  */
 import { readFile } from 'node:fs/promises'
-import type { ConnectionOptions } from 'node:tls'
+import { isIP } from 'node:net'
+import { type ConnectionOptions, checkServerIdentity } from 'node:tls'
 import { ArtifactError } from '../../schemas/problems.ts'
 
 export interface DatabaseAddress {
@@ -40,11 +41,23 @@ export async function parseDatabaseUrl(url: string): Promise<DatabaseAddress> {
   const kept = [...parameters].filter(([name]) => KEPT.includes(name))
   return {
     address: kept.length === 0 ? address : `${address}?${new URLSearchParams(kept)}`,
-    tls: await readTls(parameters),
+    tls: await readTls(parameters, readHosts(address)),
   }
 }
 
-async function readTls(parameters: URLSearchParams): Promise<DatabaseAddress['tls']> {
+/** Several hosts have commas between them. */
+function readHosts(address: string): string[] {
+  const authority = address.replace(/^[^:]+:\/\//, '').split('/', 1)[0] ?? ''
+  const hosts = authority.slice(authority.lastIndexOf('@') + 1)
+  // postgres.js takes the first colon for the one before the port.
+  if (hosts.includes('[')) throw unreadable('it has an IPv6 address; give the name of that host')
+  return hosts.split(',').map((host) => host.split(':', 1)[0] ?? '')
+}
+
+async function readTls(
+  parameters: URLSearchParams,
+  hosts: readonly string[],
+): Promise<DatabaseAddress['tls']> {
   const root = parameters.get('sslrootcert')
   const mode = parameters.get('sslmode') ?? (root === 'system' ? 'verify-full' : 'prefer')
   const cert = parameters.get('sslcert')
@@ -67,10 +80,22 @@ async function readTls(parameters: URLSearchParams): Promise<DatabaseAddress['tl
     case 'verify-ca':
       return { ...own, ...trusted, checkServerIdentity: () => undefined }
     case 'verify-full':
-      return { ...own, ...trusted }
+      return { ...own, ...trusted, ...checkName(hosts) }
     default:
       throw unreadable(`sslmode is ${JSON.stringify(mode)}`)
   }
+}
+
+/**
+ * Node compares the certificate with the name of the host that postgres.js passes on, and with
+ * "localhost" when it passes none, as for a numeric address: that is compared here.
+ */
+function checkName(hosts: readonly string[]): ConnectionOptions {
+  if (!hosts.some((host) => isIP(host) !== 0)) return {}
+  const [address] = hosts
+  if (address === undefined || hosts.length > 1)
+    throw unreadable('of several hosts sslmode=verify-full takes names, not numeric addresses')
+  return { checkServerIdentity: (_, certificate) => checkServerIdentity(address, certificate) }
 }
 
 async function readPem(parameter: string, path: string): Promise<string> {

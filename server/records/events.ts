@@ -52,6 +52,7 @@ export async function findEventRange(sql: AnySql): Promise<{ first: bigint; last
   return { first: row.first ?? 0n, last: row.last ?? 0n }
 }
 
+/** Forgets the events before a moment. */
 export async function deleteEvents(sql: AnySql, before: Date): Promise<void> {
   await sql`delete from artifact.event where at < ${before}`
 }

@@ -181,7 +181,7 @@ function outOfDate(state: string, migrations: readonly Migration[], found: strin
   return new ArtifactError(
     'configuration',
     `Cannot use the database: ${state}, and its role may not migrate it; ` +
-      'start one server with an address whose role may become artifact_owner',
+      'give one server --migration-url, an address whose role may become artifact_owner',
     { expected: `schema version ${migrations.length}`, found },
   )
 }

@@ -71,6 +71,12 @@ async function nextRun(tx: Transaction, task: string): Promise<number> {
   throw new ArtifactError('runs_exhausted', `Cannot allot run: ${task} is at run ${RUN_MAX}`)
 }
 
+/** Whether a run is on record. */
+export async function hasRun(sql: AnySql, task: string, run: number): Promise<boolean> {
+  const rows = await sql`select 1 from artifact.run where task = ${task} and run = ${run}`
+  return rows.length === 1
+}
+
 /** Tasks by name, those after `after`. */
 export async function listTasks(
   sql: Sql,

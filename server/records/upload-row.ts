@@ -33,6 +33,7 @@ export interface UploadRecord {
   expiresAt: Date
 }
 
+/** As it comes from Postgres. */
 export interface UploadRow {
   id: string
   task: string
@@ -110,6 +111,7 @@ function formatBase(record: UploadRecord) {
   }
 }
 
+/** All columns that {@link parseRow} reads. */
 export const columns = (sql: AnySql) => sql`
   id, task, run, name, size, sha256, part_size, content_type, labels, policy, state, blob_key,
   store_session, claimed_size, claimed_sha256, verified_bytes, problem, progress_bytes,
@@ -117,6 +119,7 @@ export const columns = (sql: AnySql) => sql`
 
 const hex = (digest: Uint8Array) => Buffer.from(digest).toString('hex')
 
+/** The row as the server works with it. */
 export function parseRow(row: UploadRow): UploadRecord {
   return {
     id: row.id,

@@ -35,6 +35,7 @@ export async function insertUpload(sql: AnySql, upload: NewUpload): Promise<bool
   return rows.length === 1
 }
 
+/** The upload with that id, or `undefined`. */
 export async function findUpload(sql: AnySql, id: string): Promise<UploadRecord | undefined> {
   const [row] = await sql<[UploadRow?]>`
     select ${columns(sql)} from artifact.upload where id = ${id}`
@@ -64,6 +65,7 @@ export interface UploadCursor {
   id: string
 }
 
+/** A page of uploads, the latest opened first; `after` is exclusive. */
 export async function listUploads(
   sql: AnySql,
   filter: {

@@ -131,6 +131,7 @@ export const HARMLESS: readonly string[] = [
   `grant create, temporary on database $DATABASE to artifact_server`,
   `revoke select on ${ARTIFACT} from artifact_reader`,
   `revoke all on ${ARTIFACT} from artifact_owner`,
+  'select lo_unlink(lo_create(0))',
   `vacuum ${ARTIFACT}`,
   `analyze ${ARTIFACT}`,
 ]

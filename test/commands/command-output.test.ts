@@ -6,7 +6,7 @@ import { openMemoryProcess } from '../support/memory-process.ts'
 function open() {
   const process = openMemoryProcess()
   const { stdout, stderr } = process.context
-  const terminal = openTerminal({ stdout, stderr, quiet: false, color: false, plain: true })
+  const terminal = openTerminal({ stdout, stderr, quiet: false, plain: true })
   return { process, context: { ...process.context, terminal } }
 }
 
@@ -50,6 +50,18 @@ describe('readCommandOutput()', () => {
       code: 'command_failed',
       message: 'Cannot run /nowhere/pg_dump: ENOENT',
     })
+  })
+
+  it('ends the command at the signal, also while it is waited for', async () => {
+    const { process: memory, context } = open()
+    const output = readCommandOutput(
+      node('process.stdout.write("x"); setInterval(() => {}, 1000)'),
+      context,
+    )
+    await output.next()
+    const waiting = output.next()
+    memory.interrupt('SIGINT')
+    await expect(waiting).rejects.toMatchObject({ code: 'command_failed' })
   })
 
   it('ends the command when nobody reads on', async () => {

@@ -141,7 +141,6 @@ describe('showProgress()', () => {
       stdout,
       stderr,
       quiet: globals.quiet ?? false,
-      color: undefined,
       plain: true,
     })
     const all = { ...globalOptions.parse({}), ...globals }

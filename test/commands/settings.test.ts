@@ -12,7 +12,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
 const read = (variables: Record<string, string>) =>
-  readEnvironment({ XDG_CONFIG_HOME: folder, ...variables }, 'linux', '/home/me')
+  readEnvironment({ XDG_CONFIG_HOME: folder, ...variables }, 'linux', '/users/me')
 
 async function resolve(variables: Record<string, string>, flags = {}) {
   return resolveServer(flags, read(variables))
@@ -21,9 +21,9 @@ async function resolve(variables: Record<string, string>, flags = {}) {
 describe('readEnvironment()', () => {
   it('follows the XDG folders, and ignores relative ones', () => {
     const given = { XDG_CONFIG_HOME: '/c', XDG_STATE_HOME: 'here' }
-    expect(readEnvironment(given, 'linux', '/home/me')).toMatchObject({
+    expect(readEnvironment(given, 'linux', '/users/me')).toMatchObject({
       configFolder: '/c/artifact',
-      stateFolder: '/home/me/.local/state/artifact',
+      stateFolder: '/users/me/.local/state/artifact',
     })
   })
 

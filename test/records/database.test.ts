@@ -1,3 +1,4 @@
+import type { PeerCertificate } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { checkDatabase, openDatabase, toDatabaseProblem } from '../../server/records/database.ts'
 import { parseDatabaseUrl } from '../../server/records/database-url.ts'
@@ -9,6 +10,12 @@ beforeAll(async () => {
   database = await createTestDatabase()
 })
 afterAll(() => database[Symbol.asyncDispose]())
+
+const NOBODY = { CN: '', C: '', ST: '', L: '', O: '', OU: '' }
+const EMPTY_CERTIFICATE: PeerCertificate = {
+  ...{ ca: false, raw: Buffer.alloc(0), subject: NOBODY, issuer: NOBODY, serialNumber: '' },
+  ...{ valid_from: '', valid_to: '', fingerprint: '', fingerprint256: '', fingerprint512: '' },
+}
 
 const PAST_DOUBLE = [2n ** 53n + 1n, 2n ** 62n + 3n, 2n ** 63n - 1n]
 
@@ -95,8 +102,21 @@ describe('parseDatabaseUrl()', () => {
     expect(tls).toEqual({ checkServerIdentity: expect.any(Function) })
   })
 
+  test('compares a numeric address with the certificate, with verify-full', async () => {
+    const { tls } = await parseDatabaseUrl('postgres://u:p@10.0.0.1:5432/d?sslmode=verify-full')
+    const check = typeof tls === 'object' ? tls.checkServerIdentity : undefined
+    const certificate = (name: string) => ({ ...EMPTY_CERTIFICATE, subjectaltname: name })
+    // What postgres.js leaves Node to compare with.
+    expect(check?.('localhost', certificate('IP Address:10.0.0.1'))).toBeUndefined()
+    expect(check?.('localhost', certificate('DNS:localhost'))).toMatchObject({
+      code: 'ERR_TLS_CERT_ALTNAME_INVALID',
+    })
+  })
+
   test.each([
     'mysql://u:hidden@h/d',
+    'postgres://u:hidden@[::1]/d',
+    'postgres://u:hidden@10.0.0.1,10.0.0.2/d?sslmode=verify-full',
     'postgres://',
     'postgres://u:hidden@h:port/d',
     'postgres://u:hidden@h/d?search_path=public',

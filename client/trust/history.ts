@@ -1,0 +1,159 @@
+/** The history of one log, as one client sees it: every head has to be joined to those before. */
+import type { Connection } from '../transfer/connection.ts'
+import { pause, retryDelayMs } from '../transfer/retry.ts'
+import { type OpenedCheckpoint, openCheckpoint } from '../verify/checkpoint.ts'
+import { relateCheckpoints } from '../verify/history.ts'
+import { isSameHash, proveConsistency } from '../verify/merkle.ts'
+import { formatNoteKey } from '../verify/note-key.ts'
+import type { Policy } from '../verify/policy.ts'
+import { createTileReader } from '../verify/tile-reader.ts'
+import { describeEvidence, RollbackError } from './evidence.ts'
+import type { KnownLogs } from './known-logs.ts'
+import { fetchCheckpoint, openTiles } from './log-files.ts'
+import type { Anchor, TrustNotice } from './trust.ts'
+
+/** Times a server is asked for its newest head before it is taken to have gone back. */
+const ROLLBACK_QUESTIONS = 6
+
+export interface History {
+  /**
+   * Takes a head into the history: joined to the anchor, to the newest one that this client has seen,
+   * and remembered when it is newer. Several at once are taken one after the other.
+   *
+   * A head that is older than one seen is good if it is the beginning of that, and the server can
+   * still show the newer one: servers behind one address may lag, but a log that went back has lost
+   * or hidden something. Throws `log_fork`, `log_rollback`, `log_missing`, `log_inclusion`.
+   */
+  admit(
+    offered: OpenedCheckpoint,
+    policy: Policy,
+    signal: AbortSignal | undefined,
+  ): Promise<void>
+  /** Throws again what has shown the log to be dishonest. */
+  throwIfBroken(): void
+  readonly newest: OpenedCheckpoint | undefined
+}
+
+interface HistoryOptions {
+  anchor?: Anchor | undefined
+  onNotice?: ((notice: TrustNotice) => void) | undefined
+}
+
+export function createHistory(
+  connection: Connection,
+  known: KnownLogs,
+  { anchor, onNotice }: HistoryOptions,
+): History {
+  let queue: Promise<unknown> = Promise.resolve()
+  let newest: OpenedCheckpoint | undefined
+  let broken: unknown
+  const anchored = new Set<string>()
+
+  const admitNext = async (
+    offered: OpenedCheckpoint,
+    policy: Policy,
+    signal: AbortSignal | undefined,
+  ) => {
+    throwIfBroken()
+    if (newest !== undefined && isSameHead(newest, offered)) return
+    const key = formatNoteKey(offered.key)
+    let head = offered
+    if (anchor !== undefined && formatNoteKey(anchor.key) === key && !anchored.has(key)) {
+      head = await join(connection, anchor.head, head, policy, signal)
+      anchored.add(key)
+    }
+    head = await remember(connection, known, head, policy, signal)
+    if (newest === undefined || head.size > newest.size) newest = head
+  }
+
+  const throwIfBroken = () => {
+    if (broken !== undefined) throw broken
+  }
+
+  return {
+    get newest() {
+      return newest
+    },
+    throwIfBroken,
+    async admit(offered, policy, signal) {
+      const turn = queue.then(() => admitNext(offered, policy, signal))
+      queue = turn.catch(() => undefined)
+      try {
+        await turn
+      } catch (error) {
+        const text = describeEvidence(error)
+        if (text !== undefined && broken === undefined) {
+          broken = error
+          onNotice?.({ kind: 'evidence', text, path: await known.saveEvidence(text) })
+        }
+        throw error
+      }
+    },
+  }
+}
+
+/** Joins a head to the one in memory and remembers the newer one, whoever else does so meanwhile. */
+async function remember(
+  connection: Connection,
+  known: KnownLogs,
+  offered: OpenedCheckpoint,
+  policy: Policy,
+  signal: AbortSignal | undefined,
+): Promise<OpenedCheckpoint> {
+  for (;;) {
+    const seen = await known.findHead(offered.key)
+    const head =
+      seen === undefined ? offered : await join(connection, seen, offered, policy, signal)
+    if (seen !== undefined && isSameHead(seen, head)) return head
+    if (await known.swapHead(seen?.note, head)) return head
+  }
+}
+
+/** Joins an offered head to one that was seen. Gives the newest head that is joined to both. */
+async function join(
+  connection: Connection,
+  seen: OpenedCheckpoint,
+  offered: OpenedCheckpoint,
+  policy: Policy,
+  signal: AbortSignal | undefined,
+): Promise<OpenedCheckpoint> {
+  const relate = (head: OpenedCheckpoint) =>
+    relateCheckpoints(seen, head, (older, newer) =>
+      proveConsistency(
+        older.size,
+        newer.size,
+        createTileReader(newer, openTiles(connection, signal)),
+      ),
+    )
+  if (offered.size >= seen.size) {
+    await relate(offered)
+    return offered
+  }
+  const shown = await findNewer(connection, seen, policy, signal)
+  await relate(shown)
+  await relate(offered)
+  return shown
+}
+
+/** The newest head of the server, which must not be older than the one seen. */
+async function findNewer(
+  connection: Connection,
+  seen: OpenedCheckpoint,
+  policy: Policy,
+  signal: AbortSignal | undefined,
+): Promise<OpenedCheckpoint> {
+  for (let asked = 1; ; asked++) {
+    const shown = openCheckpoint(await fetchCheckpoint(connection, signal), policy)
+    if (shown.size >= seen.size && shown.origin === seen.origin) return shown
+    if (asked >= ROLLBACK_QUESTIONS) throw new RollbackError(seen, shown)
+    await pause(retryDelayMs(connection.timing, asked), signal)
+  }
+}
+
+function isSameHead(one: OpenedCheckpoint, other: OpenedCheckpoint): boolean {
+  return (
+    one.size === other.size &&
+    isSameHash(one.root, other.root) &&
+    formatNoteKey(one.key) === formatNoteKey(other.key)
+  )
+}
