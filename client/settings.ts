@@ -8,6 +8,9 @@
  *     ARTIFACT_URL          address of the server
  *     ARTIFACT_TOKEN        the token itself
  *     ARTIFACT_TOKEN_FILE   a file that holds it; one of the two
+ *     ARTIFACT_LOG_KEY      the key of the server's log, or a file that holds it
+ *     ARTIFACT_LOG_POLICY   a file that says whose signatures count (C2SP tlog-policy); one of the two
+ *     ARTIFACT_LOCK         a lock file: what may be got, and the log as it was then
  *     ARTIFACT_DEBUG        1: print stack traces
  */
 import { readFile, stat } from 'node:fs/promises'
@@ -22,6 +25,9 @@ export const CLIENT_VARIABLES = [
   'ARTIFACT_URL',
   'ARTIFACT_TOKEN',
   'ARTIFACT_TOKEN_FILE',
+  'ARTIFACT_LOG_KEY',
+  'ARTIFACT_LOG_POLICY',
+  'ARTIFACT_LOCK',
   'ARTIFACT_DEBUG',
 ] as const
 
@@ -33,9 +39,15 @@ export interface ClientEnvironment {
   url: string | undefined
   token: string | undefined
   tokenFile: string | undefined
+  /** A verifier key, or the path of a file with one. */
+  logKey: string | undefined
+  /** Path of a trust policy. */
+  logPolicy: string | undefined
+  /** Path of a lock file. */
+  lock: string | undefined
   /** Holds `profile.json`. */
   configFolder: string
-  /** Holds the journals of uploads that can go on. */
+  /** Holds the journals of uploads that can go on, and what is known of logs. */
   stateFolder: string
   debug: boolean
   /** `NO_COLOR` is set, see no-color.org. */
@@ -70,6 +82,9 @@ export function readEnvironment(
     url: read('ARTIFACT_URL'),
     token: read('ARTIFACT_TOKEN'),
     tokenFile: read('ARTIFACT_TOKEN_FILE'),
+    logKey: read('ARTIFACT_LOG_KEY'),
+    logPolicy: read('ARTIFACT_LOG_POLICY'),
+    lock: read('ARTIFACT_LOCK'),
     ...findFolders(read, platform, home),
     debug: read('ARTIFACT_DEBUG') === '1',
     noColor: read('NO_COLOR') !== undefined,

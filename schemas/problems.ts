@@ -144,6 +144,15 @@ export const PROBLEMS = {
     'Compare the versions of client and server; if they agree, somebody altered it.',
   ),
 
+  // Lock files.
+  not_pinned: row(
+    null,
+    'refused',
+    'final',
+    'The lock file does not have the artifact',
+    'Pin it first (artifact lock add), or get it without the lock file.',
+  ),
+
   // Grants.
   grant_invalid: row(403, 'notAllowed', 'final', 'The grant is not valid for this request', 'Send the request exactly as it was granted.'),
   grant_expired: row(403, 'notAllowed', 'retry', 'The grant has expired', 'Ask for a new grant.'),

@@ -10,14 +10,22 @@ import type { Connection } from '../transfer/connection.ts'
 import { get as getOne } from '../transfer/get.ts'
 import type { GetResult } from '../transfer/get-options.ts'
 import { type GetRunResult, getRun } from '../transfer/get-run.ts'
+import { readSmallFile } from '../trust/given-policy.ts'
+import { type LockFile, parseLock } from '../trust/lock-file.ts'
+import type { Trust } from '../trust/trust.ts'
 import { type CommandContext, count, defineCommand, flag, positional, text } from './command.ts'
 import { connectServer } from './connection.ts'
+import { trustOptions, trustServer } from './trust.ts'
 
 const options = z.object({
   output: text('PATH', 'File or folder to write, or - for stdout [the name, in this folder]', {
     short: 'o',
   }),
-  verify: flag('Demand every check; a missing digest or proof is a failure'),
+  verify: flag('Demand every check; a server without a log is a failure'),
+  ...trustOptions.shape,
+  lock: text('FILE', 'Get only what this lock file pins, from the log that it pins', {
+    variable: 'ARTIFACT_LOCK',
+  }),
   spool: flag('To stdout: hold everything back until the whole is verified'),
   force: flag('Replace files that exist'),
   keepPartial: flag('Keep what was verified when something fails, to go on later'),
@@ -26,11 +34,16 @@ const options = z.object({
 })
 
 type Options = z.infer<typeof options>
+type TrustingOptions = Options & { trust: Trust }
+
+async function findLock(path: string | undefined): Promise<LockFile | undefined> {
+  return path === undefined ? undefined : parseLock(await readSmallFile(path))
+}
 
 export const get = defineCommand({
   usage: ['get [OPTION…] TASK/RUN/NAME [-o PATH|-]', 'get [OPTION…] TASK/RUN -o FOLDER'],
   description:
-    'Gets one artifact, or all of a run. Bytes wait in quarantine beside the target until size, parts and SHA-256 agree with the record; if they do not, nothing is at the target. To stdout a part is released once its own digest agrees, and the exit code tells about the whole. Verification cannot be switched off.',
+    'Gets one artifact, or all of a run. Bytes wait in quarantine beside the target until size, parts and SHA-256 agree with the record; if they do not, nothing is at the target. To stdout a part is released once its own digest agrees, and the exit code tells about the whole. When the server has a log, the record must be in it, under a head that the pinned key signed and that continues what was seen before, or nothing is asked for. Verification cannot be switched off.',
   options,
   positionals: z.object({ reference: positional('TASK/RUN[/NAME]', 'The artifact, or the run') }),
   examples: [
@@ -42,11 +55,11 @@ export const get = defineCommand({
     { line: 'artifact get turtle-db/7 -o restored', about: 'a whole run into a folder' },
   ],
   exits: {
-    integrity: 'what came is not what was sealed; nothing was written',
+    integrity: 'what came, or what the log says, is not what was sealed; nothing was written',
     notAllowed: 'the token is missing or not valid',
     notFound: 'there is no such artifact or run, or it is not yours to see',
     unreachable: 'the server or the store cannot be reached',
-    refused: 'the target exists already, or a path is not safe',
+    refused: 'the target exists already, a path is not safe, or it is not pinned',
     partly: 'of a run only some artifacts came',
     locked: 'another process gets the same artifact to the same place',
   },
@@ -58,8 +71,11 @@ export const get = defineCommand({
       })
     checkOutput(options, name, context)
     await using connection = await connectServer(context)
-    if (name === undefined) await getFolder(connection, task, run, options, context)
-    else await getFile(connection, { task, run, name }, options, context)
+    const lock = await findLock(options.lock ?? context.environment.lock)
+    const trust = await trustServer(connection, options, context, lock)
+    const trusting = { ...options, trust }
+    if (name === undefined) await getFolder(connection, task, run, trusting, context)
+    else await getFile(connection, { task, run, name }, trusting, context)
   },
 })
 
@@ -83,10 +99,11 @@ function checkOutput(
     throw new ArtifactError('usage', 'Cannot take --prefix: it is for a whole run')
 }
 
-function transferOptions(options: Options, context: CommandContext, view: ProgressView) {
+function transferOptions(options: TrustingOptions, context: CommandContext, view: ProgressView) {
   return {
     force: options.force,
     verify: options.verify,
+    trust: options.trust,
     keepPartial: options.keepPartial,
     concurrency: options.concurrency,
     signal: context.signal,
@@ -97,7 +114,7 @@ function transferOptions(options: Options, context: CommandContext, view: Progre
 async function getFile(
   connection: Connection,
   reference: { task: string; run: RunSelector; name: string },
-  options: Options,
+  options: TrustingOptions,
   context: CommandContext,
 ): Promise<void> {
   const { terminal, globals, stdout, clock } = context
@@ -136,7 +153,7 @@ async function getFolder(
   connection: Connection,
   task: string,
   run: RunSelector,
-  options: Options,
+  options: TrustingOptions,
   context: CommandContext,
 ): Promise<void> {
   const { terminal, globals, clock } = context
@@ -180,6 +197,9 @@ function reportFailures(
   for (const { name, error } of failed)
     terminal.warn(`artifact: ${sanitise(name)}: ${summariseError(error)}`)
   signal.throwIfAborted()
+  // A log that is dishonest is not a failure of some of the files.
+  const conviction = failed.find(({ error }) => ['log_fork', 'log_rollback'].includes(error.code))
+  if (conviction !== undefined) throw conviction.error
   const alike = failed.every(({ error }) => error.code === first.error.code)
   if (done.length === 0 && alike) throw first.error
   throw new ArtifactError('partly_done', `Cannot get all artifacts of ${reference}: some failed`, {

@@ -1,6 +1,7 @@
 import type { Writable } from 'node:stream'
 import type { Artifact } from '../../schemas/artifact.ts'
 import type { RunSelector } from '../../schemas/reference.ts'
+import type { Trust } from '../trust/trust.ts'
 import type { Check } from '../verify/verifier.ts'
 import type { OnProgress } from './progress.ts'
 
@@ -18,8 +19,13 @@ export interface GetOptions {
   spool?: boolean | undefined
   /** Replace a file that is there. */
   force?: boolean | undefined
-  /** Demand every check that this version knows; verification itself cannot be switched off. */
+  /**
+   * Demand every check that this version knows: a server without a log fails. Verification itself
+   * cannot be switched off.
+   */
   verify?: boolean | undefined
+  /** Judges what the log of the server says [one that lasts as long as the connection]. */
+  trust?: Trust | undefined
   signal?: AbortSignal | undefined
   onProgress?: OnProgress | undefined
   /** Parts on their way at once [6]. */

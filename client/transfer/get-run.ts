@@ -6,13 +6,14 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { RunSelector } from '../../schemas/reference.ts'
 import { call } from '../api.ts'
 import { type FolderPaths, openFolderPaths } from '../disk/safe-path.ts'
+import { type Trust, trustOf } from '../trust/trust.ts'
 import { type Budget, createBudget, DEFAULT_CONCURRENCY } from './budget.ts'
 import type { Connection } from './connection.ts'
-import { getClaimed } from './get.ts'
+import { getVouched, type VouchedClaim } from './get.ts'
 import type { GetOptions, GetResult } from './get-options.ts'
 import { forEachLimited } from './limited.ts'
 import { createFailureLog, createTotalMeter, type FailedFile, filesAtOnce } from './many.ts'
-import { completeClaim, type RecordClaim } from './record.ts'
+import { completeClaim } from './record.ts'
 import { verifyLocal } from './verify-file.ts'
 
 /** Largest page of the listing. */
@@ -49,6 +50,8 @@ export async function getRun(
   const found = typeof run === 'number' ? run : first?.run
   const paths = await openFolderPaths(folder)
   const budget = createBudget(options)
+  // One for all of them: the history is joined once, and then only as it grows.
+  const trust = options.trust ?? trustOf(connection)
   const log = createFailureLog()
   const done: GetResult[] = []
   const total = createTotalMeter('receiving', `${task}/${found ?? run}`, options.onProgress)
@@ -62,7 +65,7 @@ export async function getRun(
     try {
       if (log.fatal !== undefined) throw log.fatal
       const onProgress = total.watchFile(record.name)
-      const one = { ...options, signal, onProgress }
+      const one = { ...options, trust, signal, onProgress }
       done.push(await getOne(connection, budget, paths, record, one))
       total.end(record.name, sizeBytes, true)
     } catch (error) {
@@ -78,22 +81,25 @@ async function getOne(
   budget: Budget,
   paths: FolderPaths,
   record: Artifact,
-  options: GetRunOptions & { signal: AbortSignal },
+  options: GetRunOptions & { signal: AbortSignal; trust: Trust },
 ): Promise<GetResult> {
+  const { signal, trust, verify } = options
   const path = await paths.claim(record.name)
-  const claim = await completeClaim(connection, record, options.signal)
+  const known = await completeClaim(connection, record, signal)
+  const { checks } = await trust.vouch(known, { demand: verify, signal })
+  const claim = { ...known, checks }
   try {
-    return await getClaimed(budget, connection, claim, { ...options, output: path })
+    return await getVouched(budget, connection, claim, { ...options, output: path })
   } catch (error) {
     if (!(error instanceof ArtifactError) || error.code !== 'target_exists') throw error
-    return await acceptExisting(path, claim, options.signal, error)
+    return await acceptExisting(path, claim, signal, error)
   }
 }
 
 /** A file that is there is good enough if it is this very artifact; else the first error stands. */
 async function acceptExisting(
   path: string,
-  claim: RecordClaim,
+  claim: VouchedClaim,
   signal: AbortSignal,
   refusal: ArtifactError,
 ): Promise<GetResult> {
@@ -101,7 +107,13 @@ async function acceptExisting(
     const isInterrupted = error instanceof ArtifactError && error.code === 'interrupted'
     throw isInterrupted ? error : refusal
   })
-  return { artifact: claim.record, path, checks, receivedBytes: 0n, resumedBytes: 0n }
+  return {
+    artifact: claim.record,
+    path,
+    checks: [...checks, ...claim.checks],
+    receivedBytes: 0n,
+    resumedBytes: 0n,
+  }
 }
 
 /** All records of a run; `latest` is settled by the first page, so that no page is of another run. */

@@ -8,8 +8,9 @@ import type { Writable } from 'node:stream'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { openQuarantine, openSpool, type Quarantine } from '../disk/quarantine.ts'
 import { findFileNameFault } from '../disk/safe-path.ts'
+import { trustOf } from '../trust/trust.ts'
 import type { ContentDigest } from '../verify/digest.ts'
-import { CHECKS, type Check, verifyContent } from '../verify/verifier.ts'
+import { type Check, type LogCheck, verifyContent } from '../verify/verifier.ts'
 import { type Budget, createBudget } from './budget.ts'
 import type { Connection } from './connection.ts'
 import { openContent } from './content.ts'
@@ -28,13 +29,14 @@ import {
 import { fetchClaim, type RecordClaim } from './record.ts'
 
 /**
- * Gets one artifact, verified, or nothing at all.
+ * Gets one artifact, verified, or nothing at all. When the server has a log, the record is checked
+ * against it before a byte is asked for.
  *
  * Into a file: nothing is at the target before everything is verified and on the disk. Into a stream:
  * no byte before its part is verified; the digest of the whole then decides whether it throws.
  *
  * Throws `size_mismatch`, `part_mismatch`, `digest_mismatch`, `precondition_failed`, `blob_missing` or
- * `bad_reply` when bytes and record do not agree, `target_exists` without `force`, `locked` when
+ * `bad_reply` when bytes and record do not agree, what {@link Trust.vouch} throws, `target_exists` without `force`, `locked` when
  * another process gets the same, `local_io`, `interrupted`, and what the server says.
  */
 export async function get(
@@ -44,20 +46,29 @@ export async function get(
 ): Promise<GetResult> {
   const signal = options.signal ?? new AbortController().signal
   const claim = await fetchClaim(connection, reference, signal)
+  const { trust = trustOf(connection), verify } = options
+  const { checks } = await trust.vouch(claim, { demand: verify, signal })
   const output =
     typeof options.output === 'string' ? await chooseTarget(options.output, claim) : options.output
-  return getClaimed(createBudget(options), connection, claim, { ...options, output })
+  const vouched = { ...claim, checks }
+  return getVouched(createBudget(options), connection, vouched, { ...options, output })
+}
+
+/** A record that the log vouches for, if there is one. */
+export interface VouchedClaim extends RecordClaim {
+  /** What was checked against the log. */
+  checks: readonly LogCheck[]
 }
 
 /** {@link get} of a known record, to this very path, within a budget that several share. */
-export async function getClaimed(
+export async function getVouched(
   budget: Budget,
   connection: Connection,
-  claim: RecordClaim,
+  claim: VouchedClaim,
   options: GetOptions,
 ): Promise<GetResult> {
   const meter = createMeter(claim.record.reference, options.onProgress)
-  const context: ReceiveContext = {
+  const context: GetContext = {
     claim,
     content: openContent(connection, claim.record),
     budget,
@@ -68,8 +79,12 @@ export async function getClaimed(
   return getIntoFile(context, options.output, options)
 }
 
+interface GetContext extends ReceiveContext {
+  claim: VouchedClaim
+}
+
 async function getIntoFile(
-  context: ReceiveContext,
+  context: GetContext,
   target: string,
   options: GetOptions,
 ): Promise<GetResult> {
@@ -78,7 +93,7 @@ async function getIntoFile(
   await using quarantine = await openQuarantine(target, claim.record.sha256, { force })
   try {
     const { digest, resumedBytes } = await fillQuarantine(context, quarantine)
-    const checks = judge(claim, digest, options)
+    const checks = judge(claim, digest)
     await quarantine.publish()
     return result(context, target, checks, resumedBytes)
   } catch (error) {
@@ -127,7 +142,7 @@ async function leave(
 }
 
 async function getIntoStream(
-  context: ReceiveContext,
+  context: GetContext,
   output: Writable,
   options: GetOptions,
 ): Promise<GetResult> {
@@ -136,13 +151,13 @@ async function getIntoStream(
   await using stream = writeToStream(output)
   if (!options.spool && fitsMemory(claim, budget)) {
     const digest = await receiveBuffered(context, (bytes) => stream.write(bytes, signal))
-    return result(context, undefined, judge(claim, digest, options), 0n)
+    return result(context, undefined, judge(claim, digest), 0n)
   }
   await using spool = await openSpool(options.spoolFolder ?? tmpdir())
   const digest = fitsMemory(claim, budget)
     ? await receiveBuffered(context, (bytes, offset) => spool.write(bytes, offset))
     : await receiveToScratch(context, spool, NOTHING_KEPT)
-  const checks = judge(claim, digest, options)
+  const checks = judge(claim, digest)
   await copyOut(claim, spool, (bytes) => stream.write(bytes, signal), signal)
   return result(context, undefined, checks, 0n)
 }
@@ -160,15 +175,8 @@ async function copyOut(
   }
 }
 
-function judge(claim: RecordClaim, digest: ContentDigest, { verify = false }: GetOptions): Check[] {
-  const checks = verifyContent(claim, digest)
-  const missing = CHECKS.filter((check) => !checks.includes(check))
-  if (verify && missing.length > 0)
-    throw new ArtifactError('bad_reply', `Cannot verify ${claim.record.reference} in full`, {
-      expected: CHECKS.join(', '),
-      found: checks.join(', '),
-    })
-  return checks
+function judge(claim: VouchedClaim, digest: ContentDigest): Check[] {
+  return [...verifyContent(claim, digest), ...claim.checks]
 }
 
 function result(

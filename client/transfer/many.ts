@@ -21,6 +21,8 @@ const FATAL = [
   'storage_full',
   'store_unavailable',
   'database_unavailable',
+  'log_fork',
+  'log_rollback',
 ]
 
 /** Collects failures, and says when it is no use to go on. */

@@ -10,22 +10,30 @@ import { pause } from './retry.ts'
 /** Between two questions; the server itself waits a while before it answers. */
 const QUESTION_MS = 100
 
+/** What came of a seal. */
+export interface Sealed {
+  artifact: Artifact
+  /** Its receipt, as it came: of a server that has a log, when it was asked for. */
+  receipt: string | undefined
+}
+
 /**
- * Seals an upload, and waits while the server reads what it stores. Returns the artifact, which is
- * what was sent: else `bad_reply`. Throws what the server found.
+ * Seals an upload, and waits while the server reads what it stores and, if `withReceipt`, until the
+ * log has it. Returns the artifact, which is what was sent: else `bad_reply`. Throws what the server
+ * found.
  */
 export async function sealUpload(
   connection: Connection,
   upload: Pick<Upload, 'id' | 'reference'>,
   digest: ContentDigest,
-  meter: Meter,
-  signal: AbortSignal,
-): Promise<Artifact> {
+  { meter, signal, withReceipt }: { meter: Meter; signal: AbortSignal; withReceipt: boolean },
+): Promise<Sealed> {
   meter.begin('verifying', digest.sizeBytes)
   const body = {
     sha256: digest.sha256,
     sizeBytes: String(digest.sizeBytes),
     parts: digest.parts,
+    receipt: withReceipt,
   }
   for (;;) {
     const reply = await call(
@@ -37,7 +45,8 @@ export async function sealUpload(
     if (reply.state === 'sealed') {
       meter.moveTo(digest.sizeBytes)
       meter.flush()
-      return checkSealed(reply.artifact, upload.reference, digest)
+      const artifact = checkSealed(reply.artifact, upload.reference, digest)
+      return { artifact, receipt: withReceipt ? reply.receipt : undefined }
     }
     if (reply.state !== 'verifying')
       throw new ArtifactError(

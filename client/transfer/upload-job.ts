@@ -1,5 +1,6 @@
 import type { Artifact } from '../../schemas/artifact.ts'
 import type { SealPolicy } from '../../schemas/primitives.ts'
+import type { Trust } from '../trust/trust.ts'
 import type { Budget } from './budget.ts'
 import type { Connection } from './connection.ts'
 import type { JournalSlot } from './journal.ts'
@@ -40,6 +41,10 @@ export interface UploadOptions {
   journal?: string | undefined
   /** Read what a symbolic link leads to; without it a link is refused as `unsafe_path`. */
   followLinks?: boolean | undefined
+  /** Wait until the log has it, and check that [true]. */
+  receipt?: boolean | undefined
+  /** Judges what the log of the server says [one that lasts as long as the connection]. */
+  trust?: Trust | undefined
 }
 
 export interface UploadResult {
@@ -50,6 +55,11 @@ export interface UploadResult {
   resumed: boolean
   /** Bytes that went to the store this time. */
   sentBytes: bigint
+  /**
+   * C2SP tlog-proof: that the log of the server has what was uploaded, checked. Absent when the server
+   * has no log, or nobody asked.
+   */
+  receipt: string | undefined
 }
 
 /** Everything that one upload works with. */

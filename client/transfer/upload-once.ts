@@ -24,6 +24,10 @@ export interface UploadOutcome {
   isNew: boolean
   resumed: boolean
   sentBytes: bigint
+  /** The receipt that came with the seal, unjudged. */
+  receipt: string | undefined
+  /** The part digests as they were sent; absent when somebody else has sent it. */
+  parts: readonly Part[] | undefined
 }
 
 /** Up to this size a file is read before anything is said, and its grants come with the opening. */
@@ -117,9 +121,22 @@ async function uploadSmall(
     job.meter.settle(part.sizeBytes)
   }
   await report.end()
-  const artifact = await sealUpload(job.connection, upload, digest, job.meter, job.signal)
+  return seal(job, upload, digest, { resumed: false, sentBytes: digest.sizeBytes })
+}
+
+async function seal(
+  job: UploadJob,
+  upload: Upload,
+  digest: ContentDigest,
+  sent: { resumed: boolean; sentBytes: bigint },
+): Promise<UploadOutcome> {
+  const withReceipt = job.options.receipt ?? true
+  const { artifact, receipt } = await sealUpload(job.connection, upload, digest, {
+    ...job,
+    withReceipt,
+  })
   const isNew = artifact.uploadId === upload.id
-  return { artifact, isNew, resumed: false, sentBytes: digest.sizeBytes }
+  return { ...sent, artifact, isNew, receipt, parts: isNew ? digest.parts : undefined }
 }
 
 const NOT_ONE_PART = ['size_mismatch', 'limit_exceeded']
@@ -130,16 +147,14 @@ async function finish(
   upload: Upload,
   start: { held: readonly Part[]; grants: readonly PartGrant[]; resumed: boolean },
 ): Promise<UploadOutcome> {
-  const { source, meter, signal, connection } = job
+  const { source, meter } = job
   meter.uploadId = upload.id
   let { held } = start
   for (let round = 1; ; round++) {
     const { digest, sentBytes } = await send(job, upload, held, start.grants)
     checkExpected(job, digest)
     try {
-      const artifact = await sealUpload(connection, upload, digest, meter, signal)
-      const isNew = artifact.uploadId === upload.id
-      return { artifact, isNew, resumed: start.resumed, sentBytes }
+      return await seal(job, upload, digest, { resumed: start.resumed, sentBytes })
     } catch (error) {
       const isLost = error instanceof ArtifactError && error.code === 'part_missing'
       if (!isLost || round > 1 || source.kind !== 'file') throw error
@@ -258,7 +273,8 @@ function settled(
     throw new ArtifactError('bad_reply', 'Cannot open upload: the server cannot know the content')
   checkExpected(job, digest)
   checkSealed(artifact, formatReference({ ...job.target, run: artifact.run }), digest)
-  return { artifact, isNew: false, resumed: false, sentBytes: 0n }
+  const nothing = { receipt: undefined, parts: undefined }
+  return { artifact, isNew: false, resumed: false, sentBytes: 0n, ...nothing }
 }
 
 /** Throws `digest_mismatch` unless it is the content that was asked for, if one was. */

@@ -2,15 +2,18 @@
  * Uploading one artifact: open, send, seal; and on from where it stopped when it is called again.
  */
 import { basename } from 'node:path'
+import type { Artifact } from '../../schemas/artifact.ts'
 import { findNameFault } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { formatReference } from '../../schemas/reference.ts'
 import { call } from '../api.ts'
+import { trustOf } from '../trust/trust.ts'
 import { type Budget, createBudget } from './budget.ts'
 import type { Connection } from './connection.ts'
 import { interrupted } from './interruption.ts'
 import { type JournalEntry, newEntry, openJournal } from './journal.ts'
 import { createMeter } from './meter.ts'
+import { completeClaim } from './record.ts'
 import { openFileSource, openStreamSource, type Source } from './source.ts'
 import type {
   UploadJob,
@@ -23,6 +26,9 @@ import { type UploadOutcome, uploadOnce } from './upload-once.ts'
 
 /**
  * Uploads one file or stream, and returns once it is sealed.
+ *
+ * Waits for its receipt, unless told not to, and checks that the log says what was uploaded; what that
+ * throws, it throws of an artifact that is sealed.
  *
  * Throws `already_sealed` when the name holds other content, `source_changed` when the file changes
  * meanwhile, `digest_mismatch` when it is not what was expected, `interrupted` when the signal fired,
@@ -77,10 +83,10 @@ export async function uploadWithin(
     target: { ...target, name },
   }
   const earlier = await slot.read()
-  return await runJob(job, earlier)
+  return await settle(job, await runJob(job, earlier))
 }
 
-async function runJob(job: UploadJob, earlier: JournalEntry | undefined): Promise<UploadResult> {
+async function runJob(job: UploadJob, earlier: JournalEntry | undefined): Promise<UploadOutcome> {
   let entry: JournalEntry =
     earlier === undefined ? newEntry() : { ...earlier, attempt: earlier.attempt + 1 }
   await job.slot.write(entry)
@@ -99,14 +105,42 @@ async function runJob(job: UploadJob, earlier: JournalEntry | undefined): Promis
       },
     )
     await job.slot.remove()
-    return describe(outcome)
+    return outcome
   } catch (error) {
     throw await giveUp(job, entry, error)
   }
 }
 
-function describe({ artifact, isNew, resumed, sentBytes }: UploadOutcome): UploadResult {
-  return { outcome: isNew ? 'sealed' : 'already-sealed', artifact, resumed, sentBytes }
+/** Checks that the log has what was uploaded. It is sealed by now, so nothing is taken back. */
+async function settle(job: UploadJob, outcome: UploadOutcome): Promise<UploadResult> {
+  const { artifact, isNew, resumed, sentBytes } = outcome
+  const { connection, options, signal } = job
+  const result = { outcome: outcomeOf(isNew), artifact, resumed, sentBytes }
+  if (options.receipt === false) return { ...result, receipt: undefined }
+  if (isNew) checkDeclared(artifact, options)
+  const claim =
+    outcome.parts === undefined
+      ? await completeClaim(connection, artifact, signal)
+      : { record: artifact, parts: outcome.parts }
+  const trust = options.trust ?? trustOf(connection)
+  const { receipt } = await trust.vouch(claim, { receipt: outcome.receipt, signal })
+  return { ...result, receipt }
+}
+
+const outcomeOf = (isNew: boolean): UploadResult['outcome'] => (isNew ? 'sealed' : 'already-sealed')
+
+/** Throws `bad_reply` when the record has another type or other labels than were asked for. */
+function checkDeclared(artifact: Artifact, { contentType, labels = {} }: UploadOptions): void {
+  const spell = (type: string, all: Readonly<Record<string, string>>) =>
+    JSON.stringify([type, Object.entries(all).sort(([one], [other]) => (one < other ? -1 : 1))])
+  const expected = spell(contentType ?? artifact.contentType, labels)
+  const found = spell(artifact.contentType, artifact.labels)
+  if (found === expected) return
+  throw new ArtifactError(
+    'bad_reply',
+    `Cannot trust the seal of ${artifact.reference}: it says otherwise`,
+    { expected, found },
+  )
 }
 
 async function allotRun({ connection, target, signal }: UploadJob, requestId: string) {

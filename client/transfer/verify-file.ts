@@ -1,4 +1,5 @@
 import type { Artifact } from '../../schemas/artifact.ts'
+import { type Trust, trustOf } from '../trust/trust.ts'
 import { createContentHasher } from '../verify/digest.ts'
 import { type Check, checkSize, verifyContent } from '../verify/verifier.ts'
 import type { Connection } from './connection.ts'
@@ -12,6 +13,8 @@ import { openFileSource } from './source.ts'
 const READ_BYTES = 1024 ** 2
 
 export interface VerifyFileOptions {
+  /** Judges what the log of the server says [one that lasts as long as the connection]. */
+  trust?: Trust | undefined
   signal?: AbortSignal | undefined
   onProgress?: OnProgress | undefined
 }
@@ -23,7 +26,8 @@ export interface VerifyFileResult {
 }
 
 /**
- * Checks a local file against the record. Throws `size_mismatch`, `part_mismatch` (which names the
+ * Checks a local file against the record, and the record against the log when the server has one.
+ * Throws what {@link Trust.vouch} throws, `size_mismatch`, `part_mismatch` (which names the
  * first part that differs) or `digest_mismatch`, and `source_changed` when it changes meanwhile.
  */
 export async function verifyFile(
@@ -34,8 +38,10 @@ export async function verifyFile(
 ): Promise<VerifyFileResult> {
   const signal = options.signal ?? new AbortController().signal
   const claim = await fetchClaim(connection, reference, signal)
+  const { trust = trustOf(connection) } = options
+  const { checks: logChecks } = await trust.vouch(claim, { signal })
   const checks = await verifyLocal(path, claim, { ...options, signal })
-  return { artifact: claim.record, checks }
+  return { artifact: claim.record, checks: [...checks, ...logChecks] }
 }
 
 /** {@link verifyFile} against a known record. */

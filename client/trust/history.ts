@@ -4,16 +4,30 @@ import { pause, retryDelayMs } from '../transfer/retry.ts'
 import { type OpenedCheckpoint, openCheckpoint } from '../verify/checkpoint.ts'
 import { relateCheckpoints } from '../verify/history.ts'
 import { isSameHash, proveConsistency } from '../verify/merkle.ts'
-import { formatNoteKey } from '../verify/note-key.ts'
+import { formatNoteKey, type NoteKey } from '../verify/note-key.ts'
 import type { Policy } from '../verify/policy.ts'
 import { createTileReader } from '../verify/tile-reader.ts'
 import { describeEvidence, RollbackError } from './evidence.ts'
 import type { KnownLogs } from './known-logs.ts'
 import { fetchCheckpoint, openTiles } from './log-files.ts'
-import type { Anchor, TrustNotice } from './trust.ts'
 
 /** Times a server is asked for its newest head before it is taken to have gone back. */
 const ROLLBACK_QUESTIONS = 6
+
+/** The head of a log at the time when somebody wrote it down. */
+export interface Anchor {
+  key: NoteKey
+  /** Signed by the key. */
+  head: OpenedCheckpoint
+}
+
+export type TrustNotice =
+  /** From now on only this key is trusted for the server. */
+  | { kind: 'first-contact'; url: string; key: NoteKey }
+  /** Another key was given, and its log has proved itself: it takes the place of the pinned one. */
+  | { kind: 'key-replaced'; url: string; key: NoteKey; before: NoteKey }
+  /** The log showed two histories, or went back; `path` is where the evidence is kept. */
+  | { kind: 'evidence'; text: string; path: string | undefined }
 
 export interface History {
   /**
@@ -24,11 +38,7 @@ export interface History {
    * still show the newer one: servers behind one address may lag, but a log that went back has lost
    * or hidden something. Throws `log_fork`, `log_rollback`, `log_missing`, `log_inclusion`.
    */
-  admit(
-    offered: OpenedCheckpoint,
-    policy: Policy,
-    signal: AbortSignal | undefined,
-  ): Promise<void>
+  admit(offered: OpenedCheckpoint, policy: Policy, signal: AbortSignal | undefined): Promise<void>
   /** Throws again what has shown the log to be dishonest. */
   throwIfBroken(): void
   readonly newest: OpenedCheckpoint | undefined
@@ -144,7 +154,8 @@ async function findNewer(
 ): Promise<OpenedCheckpoint> {
   for (let asked = 1; ; asked++) {
     const shown = openCheckpoint(await fetchCheckpoint(connection, signal), policy)
-    if (shown.size >= seen.size && shown.origin === seen.origin) return shown
+    const isSameLog = formatNoteKey(shown.key) === formatNoteKey(seen.key)
+    if (isSameLog && shown.size >= seen.size) return shown
     if (asked >= ROLLBACK_QUESTIONS) throw new RollbackError(seen, shown)
     await pause(retryDelayMs(connection.timing, asked), signal)
   }

@@ -12,8 +12,9 @@ import type { OpenedCheckpoint } from '../verify/checkpoint.ts'
 import { formatNoteKey, type NoteKey } from '../verify/note-key.ts'
 import { type Policy, trustLog } from '../verify/policy.ts'
 import { LOG_CHECKS, type LogCheck, verifyReceipt } from '../verify/verifier.ts'
-import { createHistory } from './history.ts'
+import { type Anchor, createHistory, type TrustNotice } from './history.ts'
 import { type KnownLogs, rememberForNow } from './known-logs.ts'
+import { checkPin, type Pin } from './lock-file.ts'
 import { findLogKey, present } from './log-files.ts'
 
 export interface TrustOptions {
@@ -23,24 +24,11 @@ export interface TrustOptions {
   policy?: Policy | undefined
   /** A key and a head that somebody has vouched for: further demands, never fewer. */
   anchor?: Anchor | undefined
+  /** What artifacts have to be, by reference: any other one is refused. */
+  pins?: ReadonlyMap<string, Pin> | undefined
   /** Told what a person should see. */
   onNotice?: ((notice: TrustNotice) => void) | undefined
 }
-
-/** The head of a log at the time when somebody wrote it down. */
-export interface Anchor {
-  key: NoteKey
-  /** Signed by the key. */
-  head: OpenedCheckpoint
-}
-
-export type TrustNotice =
-  /** From now on only this key is trusted for the server. */
-  | { kind: 'first-contact'; url: string; key: NoteKey }
-  /** Another key was given, and its log has proved itself: it takes the place of the pinned one. */
-  | { kind: 'key-replaced'; url: string; key: NoteKey; before: NoteKey }
-  /** The log showed two histories, or went back; `path` is where the evidence is kept. */
-  | { kind: 'evidence'; text: string; path: string | undefined }
 
 /** The record that has to be in the log, with its part digests. */
 export interface LoggedRecord {
@@ -73,7 +61,8 @@ export interface Trust {
    * record.
    *
    * Throws `log_record`, `log_inclusion`, `log_signature`, `log_policy`, `log_missing`,
-   * `log_malformed`, `log_fork`, `log_rollback`; `local_io` or `locked` for the memory; and what the
+   * `log_malformed`, `log_fork`, `log_rollback`; `not_pinned` or
+   * `digest_mismatch` for what the pins do not have; `local_io` or `locked` for the memory; and what the
    * server says. After a fork or a rollback it throws the same again.
    */
   vouch(claim: LoggedRecord, options?: VouchOptions): Promise<Voucher>
@@ -107,6 +96,7 @@ export function openTrust(connection: Connection, options: TrustOptions = {}): T
     },
     async vouch(claim, { demand = false, receipt, signal } = {}) {
       history.throwIfBroken()
+      if (options.pins !== undefined) checkPin(options.pins, claim.record)
       const found = await settle(signal)
       if (found === undefined) {
         if (demand) throw noLog(connection.url)
@@ -212,4 +202,3 @@ function noLog(url: string): ArtifactError {
     expected: 'a server with a signer',
   })
 }
-
