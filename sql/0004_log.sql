@@ -34,9 +34,11 @@ create table artifact.log_tree (
   root bytea not null check (octet_length(root) = 32),
   -- Roots of the complete subtrees that make up the tree, the largest first, 32 bytes each.
   frontier bytea not null check (octet_length(frontier) % 32 = 0),
-  last_idx bigint generated always as (case when size > 0 then size - 1 end) stored
-    references artifact.log_leaf (idx),
-  check ((size = 0 and prev_size is null) or size > prev_size)
+  last_idx bigint references artifact.log_leaf (idx),
+  check (
+    (size = 0 and prev_size is null and last_idx is null)
+    or (prev_size is not null and size > prev_size and last_idx is not null and last_idx = size - 1)
+  )
 );
 comment on table artifact.log_tree is 'The tree after every batch, each following the one before. Insert only.';
 insert into artifact.log_tree (size, prev_size, root, frontier) values (0, null, sha256(''::bytea), ''::bytea);

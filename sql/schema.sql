@@ -8,6 +8,7 @@ set search_path = pg_catalog;
 -- default privileges of artifact_owner, kind f: {artifact_owner=X/artifact_owner}
 grant usage on schema artifact to artifact_reader;
 grant usage on schema artifact to artifact_server;
+grant usage on schema artifact to artifact_signer;
 
 CREATE OR REPLACE FUNCTION artifact.refuse_change()
  RETURNS trigger
@@ -34,6 +35,7 @@ create table artifact.migration (
 comment on table artifact.migration is 'Migrations that were applied, with the SHA-256 of their text.';
 grant select on artifact.migration to artifact_reader;
 grant select on artifact.migration to artifact_server;
+grant select on artifact.migration to artifact_signer;
 
 create table artifact.task (
   task text collate "C" not null,
@@ -112,6 +114,7 @@ CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.artifact FOR EACH STAT
 alter table artifact.artifact enable always trigger write_once_all;
 grant select on artifact.artifact to artifact_reader;
 grant insert, select on artifact.artifact to artifact_server;
+grant select on artifact.artifact to artifact_signer;
 
 create table artifact.upload (
   id uuid not null,
@@ -211,3 +214,105 @@ create table artifact.token (
 comment on table artifact.token is 'Bearer tokens, by the SHA-256 of their secret.';
 grant insert, select on artifact.token to artifact_server;
 grant update (revoked_at) on artifact.token to artifact_server;
+
+create table artifact.log_leaf (
+  idx bigint not null,
+  kind text not null,
+  task text collate "C" not null,
+  run integer not null,
+  name text collate "C" not null,
+  leaf bytea not null,
+  leaf_hash bytea not null,
+  constraint log_leaf_pkey PRIMARY KEY (idx),
+  constraint log_leaf_task_run_name_fkey FOREIGN KEY (task, run, name) REFERENCES artifact.artifact(task, run, name),
+  constraint log_leaf_check CHECK ((leaf_hash = sha256(('\x00'::bytea || leaf)))),
+  constraint log_leaf_idx_check CHECK ((idx >= 0)),
+  constraint log_leaf_kind_check CHECK ((kind = ANY (ARRAY['seal'::text, 'remove'::text, 'revoke'::text]))),
+  constraint log_leaf_leaf_check CHECK (((octet_length(leaf) >= 1) AND (octet_length(leaf) <= 65535)))
+);
+comment on table artifact.log_leaf is 'Leaves of the log, in order. Insert only.';
+CREATE INDEX log_leaf_later ON artifact.log_leaf USING btree (task, run, name, idx) WHERE (kind <> 'seal'::text);
+CREATE UNIQUE INDEX log_leaf_seal ON artifact.log_leaf USING btree (task, run, name) WHERE (kind = 'seal'::text);
+CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.log_leaf FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.log_leaf enable always trigger write_once;
+CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.log_leaf FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.log_leaf enable always trigger write_once_all;
+grant select on artifact.log_leaf to artifact_reader;
+grant insert, select on artifact.log_leaf to artifact_server;
+grant select on artifact.log_leaf to artifact_signer;
+
+create table artifact.log_node (
+  level smallint not null,
+  idx bigint not null,
+  hash bytea not null,
+  constraint log_node_pkey PRIMARY KEY (level, idx),
+  constraint log_node_hash_check CHECK ((octet_length(hash) = 32)),
+  constraint log_node_idx_check CHECK ((idx >= 0)),
+  constraint log_node_level_check CHECK (((level >= 1) AND (level <= 7)))
+);
+comment on table artifact.log_node is 'Roots of full tiles. Insert only.';
+CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.log_node FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.log_node enable always trigger write_once;
+CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.log_node FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.log_node enable always trigger write_once_all;
+grant select on artifact.log_node to artifact_reader;
+grant insert, select on artifact.log_node to artifact_server;
+grant select on artifact.log_node to artifact_signer;
+
+create table artifact.log_tree (
+  size bigint not null,
+  prev_size bigint,
+  root bytea not null,
+  frontier bytea not null,
+  last_idx bigint,
+  constraint log_tree_pkey PRIMARY KEY (size),
+  constraint log_tree_prev_size_key UNIQUE (prev_size),
+  constraint log_tree_last_idx_fkey FOREIGN KEY (last_idx) REFERENCES artifact.log_leaf(idx),
+  constraint log_tree_prev_size_fkey FOREIGN KEY (prev_size) REFERENCES artifact.log_tree(size),
+  constraint log_tree_check CHECK ((((size = 0) AND (prev_size IS NULL) AND (last_idx IS NULL)) OR ((prev_size IS NOT NULL) AND (size > prev_size) AND (last_idx IS NOT NULL) AND (last_idx = (size - 1))))),
+  constraint log_tree_frontier_check CHECK (((octet_length(frontier) % 32) = 0)),
+  constraint log_tree_root_check CHECK ((octet_length(root) = 32)),
+  constraint log_tree_size_check CHECK ((size >= 0))
+);
+comment on table artifact.log_tree is 'The tree after every batch, each following the one before. Insert only.';
+CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.log_tree FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.log_tree enable always trigger write_once;
+CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.log_tree FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.log_tree enable always trigger write_once_all;
+grant select on artifact.log_tree to artifact_reader;
+grant insert, select on artifact.log_tree to artifact_server;
+grant select on artifact.log_tree to artifact_signer;
+
+create table artifact.log_checkpoint (
+  size bigint not null,
+  note text not null,
+  signed_at timestamp with time zone not null default now(),
+  constraint log_checkpoint_pkey PRIMARY KEY (size),
+  constraint log_checkpoint_size_fkey FOREIGN KEY (size) REFERENCES artifact.log_tree(size),
+  constraint log_checkpoint_note_check CHECK ((octet_length(note) <= 65536))
+);
+comment on table artifact.log_checkpoint is 'Signed heads of the log. Insert only, by the signer.';
+CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.log_checkpoint FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.log_checkpoint enable always trigger write_once;
+CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.log_checkpoint FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.log_checkpoint enable always trigger write_once_all;
+grant select on artifact.log_checkpoint to artifact_reader;
+grant select on artifact.log_checkpoint to artifact_server;
+grant insert, select on artifact.log_checkpoint to artifact_signer;
+
+create table artifact.log_key (
+  origin text not null,
+  vkey text not null,
+  since timestamp with time zone not null default now(),
+  constraint log_key_pkey PRIMARY KEY (origin, vkey),
+  constraint log_key_origin_check CHECK (((octet_length(origin) >= 1) AND (octet_length(origin) <= 255))),
+  constraint log_key_vkey_check CHECK ((octet_length(vkey) <= 1024))
+);
+comment on table artifact.log_key is 'Keys that have signed for this log, the newest last. Insert only, by the signer.';
+CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.log_key FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.log_key enable always trigger write_once;
+CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.log_key FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.log_key enable always trigger write_once_all;
+grant select on artifact.log_key to artifact_reader;
+grant select on artifact.log_key to artifact_server;
+grant insert, select on artifact.log_key to artifact_signer;

@@ -72,8 +72,8 @@ export async function appendBatch(
         ${nodes.map((node) => Buffer.from(node.hash).toString('hex'))}::text[]
       ) as new (level, idx, hash)`
   await tx`
-    insert into artifact.log_tree (size, prev_size, root, frontier)
-    values (${after.size}, ${before.size}, ${after.root}, ${after.frontier})`
+    insert into artifact.log_tree (size, prev_size, root, frontier, last_idx)
+    values (${after.size}, ${before.size}, ${after.root}, ${after.frontier}, ${after.size - 1})`
   await tx`select pg_notify(${CHANNEL}, '')`
 }
 
