@@ -10,11 +10,10 @@ import type { Connection } from '../transfer/connection.ts'
 import { get as getOne } from '../transfer/get.ts'
 import type { GetResult } from '../transfer/get-options.ts'
 import { type GetRunResult, getRun } from '../transfer/get-run.ts'
-import { readSmallFile } from '../trust/given-policy.ts'
-import { type LockFile, parseLock } from '../trust/lock-file.ts'
 import type { Trust } from '../trust/trust.ts'
 import { type CommandContext, count, defineCommand, flag, positional, text } from './command.ts'
 import { connectServer } from './connection.ts'
+import { readLock } from './lock-options.ts'
 import { trustOptions, trustServer } from './trust.ts'
 
 const options = z.object({
@@ -35,10 +34,6 @@ const options = z.object({
 
 type Options = z.infer<typeof options>
 type TrustingOptions = Options & { trust: Trust }
-
-async function findLock(path: string | undefined): Promise<LockFile | undefined> {
-  return path === undefined ? undefined : parseLock(await readSmallFile(path))
-}
 
 export const get = defineCommand({
   usage: ['get [OPTION…] TASK/RUN/NAME [-o PATH|-]', 'get [OPTION…] TASK/RUN -o FOLDER'],
@@ -71,7 +66,8 @@ export const get = defineCommand({
       })
     checkOutput(options, name, context)
     await using connection = await connectServer(context)
-    const lock = await findLock(options.lock ?? context.environment.lock)
+    const lockPath = options.lock ?? context.environment.lock
+    const lock = lockPath === undefined ? undefined : await readLock(lockPath)
     const trust = await trustServer(connection, options, context, lock)
     const trusting = { ...options, trust }
     if (name === undefined) await getFolder(connection, task, run, trusting, context)

@@ -38,6 +38,16 @@ export const clientCommands: readonly CommandEntry[] = [
     load: async () => (await import('./verify.ts')).verify,
   },
   {
+    name: 'lock add',
+    summary: 'Pin artifacts in a lock file, for machines without memory',
+    load: async () => (await import('./lock-add.ts')).lockAdd,
+  },
+  {
+    name: 'lock check',
+    summary: 'Check that the record is what a lock file pins',
+    load: async () => (await import('./lock-check.ts')).lockCheck,
+  },
+  {
     name: 'abort',
     summary: 'Abort an upload; its name stays free',
     load: async () => (await import('./abort.ts')).abort,

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { Labels, Sha256 } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { parseReference } from '../../schemas/reference.ts'
+import { checkAbsent, writeNewFile } from '../disk/new-file.ts'
 import { describeFailure, summariseError } from '../error-report.ts'
 import { formatBytes, formatCount, formatElapsed, sanitise } from '../terminal-format.ts'
 import { showProgress } from '../terminal-progress.ts'
@@ -11,6 +12,7 @@ import type { Connection } from '../transfer/connection.ts'
 import { upload as uploadOne } from '../transfer/upload.ts'
 import { type UploadAllResult, type UploadEntry, uploadAll } from '../transfer/upload-all.ts'
 import type { UploadOptions, UploadResult, UploadSource } from '../transfer/upload-job.ts'
+import type { Trust } from '../trust/trust.ts'
 import {
   type CommandContext,
   choice,
@@ -25,6 +27,7 @@ import {
 } from './command.ts'
 import { readCommandOutput } from './command-output.ts'
 import { connectServer } from './connection.ts'
+import { trustOptions, trustServer } from './trust.ts'
 import { findEntries, isFolder } from './upload-entries.ts'
 
 const options = z.object({
@@ -40,6 +43,10 @@ const options = z.object({
     'How the server convinces itself: it reads all bytes again, or trusts the check of every part [as it is set]',
   ),
   concurrency: count('N', 'Parts that move at once [6]', { min: 1, max: 64 }),
+  receipt: text('PATH', 'Of a single file: save the proof that the log has it'),
+  force: flag('Replace the file of --receipt if it exists'),
+  noReceipt: flag('Do not wait until the log has it'),
+  ...trustOptions.shape,
   followLinks: flag('Read what symbolic links lead to, instead of refusing them'),
   stdinFromCommand: flag('Run the command after --, and upload what it writes to stdout'),
   size: option(
@@ -57,6 +64,7 @@ const options = z.object({
 })
 
 type Options = z.infer<typeof options>
+type TrustingOptions = Options & { trust: Trust }
 
 interface Target {
   task: string
@@ -72,7 +80,7 @@ export const upload = defineCommand({
     'upload [OPTION…] --stdin-from-command TASK/RUN/NAME -- COMMAND…',
   ],
   description:
-    'Uploads and seals. Without RUN the server allots the next one; without NAME a file keeps its own. Several files, or those of a folder, become one run: each file its own artifact, under NAME/ if it is given. The same command again, after a crash or Ctrl-C, goes on with what was begun. The reference is printed on stdout.',
+    'Uploads and seals. Without RUN the server allots the next one; without NAME a file keeps its own. Several files, or those of a folder, become one run: each file its own artifact, under NAME/ if it is given. The same command again, after a crash or Ctrl-C, goes on with what was begun. When the server has a log, the command waits until the log has what was sent, and checks that. The reference is printed on stdout.',
   options,
   positionals: z.object({
     sources: manyPositionals('FILE', 'Files, a folder, or - for stdin'),
@@ -85,6 +93,10 @@ export const upload = defineCommand({
       line: 'artifact upload db.dump turtle-db/7/nightly/db.dump --label host=pg1',
       about: 'under a name of its own, with a label',
     },
+    {
+      line: 'artifact upload db.dump turtle-db --receipt db.dump.tlog-proof',
+      about: 'and keep the proof, for artifact verify --receipt',
+    },
     { line: 'artifact upload dist/ website', about: 'a folder, each file its own artifact' },
     {
       line: 'artifact upload --stdin-from-command turtle-db/8/db.sql -- echo "select 1"',
@@ -92,7 +104,8 @@ export const upload = defineCommand({
     },
   ],
   exits: {
-    integrity: 'what was sent is not what was expected; nothing was sealed',
+    integrity:
+      'what was sent is not what was expected, nothing was sealed; or it was, and the log does not say so',
     notAllowed: 'the token is missing, not valid, or does not allow it',
     conflict: 'the name is sealed already, with other content',
     unreachable: 'the server or the store cannot be reached; the same command resumes',
@@ -104,9 +117,14 @@ export const upload = defineCommand({
   async run({ options, positionals, rest }, context) {
     const target = parseTarget(positionals.target)
     const plan = await planUpload(positionals.sources, rest, target, options, context)
+    await checkReceiptOptions(plan, options)
     await using connection = await connectServer(context)
-    if (plan.kind === 'one') await uploadSingle(connection, plan, options, context)
-    else await uploadSeveral(connection, plan, options, context)
+    const trust = await trustServer(connection, options, context)
+    // Before hours of sending: what is asked for cannot be had later either.
+    if (options.receipt !== undefined) await trust.demandLog(context.signal)
+    const trusting = { ...options, trust }
+    if (plan.kind === 'one') await uploadSingle(connection, plan, trusting, context)
+    else await uploadSeveral(connection, plan, trusting, context)
   },
 })
 
@@ -164,6 +182,19 @@ async function planUpload(
   return { kind: 'many', entries, target }
 }
 
+async function checkReceiptOptions(plan: Plan, options: Options): Promise<void> {
+  const { receipt, noReceipt, force } = options
+  if (receipt === undefined) {
+    if (!force) return
+    throw new ArtifactError('usage', 'Cannot take --force: it is for --receipt alone')
+  }
+  if (noReceipt)
+    throw new ArtifactError('usage', 'Cannot save a receipt: --no-receipt does not wait for it')
+  if (plan.kind === 'many')
+    throw new ArtifactError('usage', 'Cannot take --receipt: it is for a single file')
+  if (!force) await checkAbsent(receipt)
+}
+
 function requireName(target: Target): void {
   if (target.name === undefined)
     throw new ArtifactError('usage', 'Cannot upload a stream: it has no name of its own', {
@@ -180,7 +211,7 @@ function readStdin({ stdin, signal }: CommandContext): AsyncIterable<Uint8Array>
   return addAbortSignal(signal, stdin)
 }
 
-function transferOptions(options: Options, context: CommandContext): UploadOptions {
+function transferOptions(options: TrustingOptions, context: CommandContext): UploadOptions {
   return {
     contentType: options.contentType,
     labels: parseLabels(options.label),
@@ -188,6 +219,8 @@ function transferOptions(options: Options, context: CommandContext): UploadOptio
     policy: options.policy,
     concurrency: options.concurrency,
     followLinks: options.followLinks,
+    receipt: !options.noReceipt,
+    trust: options.trust,
     signal: context.signal,
     journal: context.environment.stateFolder,
   }
@@ -212,13 +245,18 @@ function parseLabels(words: readonly string[]): Record<string, string> {
 async function uploadSingle(
   connection: Connection,
   { source, target }: Plan & { kind: 'one' },
-  options: Options,
+  options: TrustingOptions,
   context: CommandContext,
 ): Promise<void> {
   const startedAt = context.clock().getTime()
   const result = await uploadAloud()
   const elapsed = context.clock().getTime() - startedAt
   for (const line of formatSealed(result, elapsed)) context.terminal.say(line)
+  const { receipt: path, force } = options
+  if (path !== undefined && result.receipt !== undefined) {
+    await writeNewFile(path, result.receipt, { replace: force })
+    context.terminal.say(`Saved the receipt in ${path}`)
+  }
   if (context.globals.json) await context.terminal.printJson(result.artifact)
   else await context.terminal.print(result.artifact.reference)
 
@@ -250,7 +288,7 @@ function formatSealed(
 async function uploadSeveral(
   connection: Connection,
   { entries, target }: Plan & { kind: 'many' },
-  options: Options,
+  options: TrustingOptions,
   context: CommandContext,
 ): Promise<void> {
   const { terminal, globals, clock } = context

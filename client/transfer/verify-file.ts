@@ -1,16 +1,11 @@
 import type { Artifact } from '../../schemas/artifact.ts'
 import { type Trust, trustOf } from '../trust/trust.ts'
-import { createContentHasher } from '../verify/digest.ts'
 import { type Check, checkSize, verifyContent } from '../verify/verifier.ts'
 import type { Connection } from './connection.ts'
 import type { GetReference } from './get-options.ts'
-import { interrupted } from './interruption.ts'
-import { createMeter } from './meter.ts'
+import { hashFile } from './hash-file.ts'
 import type { OnProgress } from './progress.ts'
 import { fetchClaim, type RecordClaim } from './record.ts'
-import { openFileSource } from './source.ts'
-
-const READ_BYTES = 1024 ** 2
 
 export interface VerifyFileOptions {
   /** Judges what the log of the server says [one that lasts as long as the connection]. */
@@ -50,21 +45,12 @@ export async function verifyLocal(
   claim: RecordClaim,
   { signal, onProgress }: { signal: AbortSignal; onProgress?: OnProgress | undefined },
 ): Promise<Check[]> {
-  await using source = await openFileSource(path, true)
-  // Before hours are spent on the digest of a file that cannot be the one.
-  checkSize(claim, { sizeBytes: source.sizeBytes })
-  const meter = createMeter(claim.record.reference, onProgress)
-  meter.begin('hashing', source.sizeBytes)
-  const hasher = createContentHasher(claim.record.partSizeBytes)
-  const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
-  for (;;) {
-    if (signal.aborted) throw interrupted(signal.reason)
-    const read = await source.read(buffer, signal)
-    hasher.update(buffer.subarray(0, read))
-    meter.skip(read)
-    if (read < buffer.length) break
-  }
-  const digest = hasher.finish()
-  await source.checkEnd(digest.sizeBytes, signal)
+  const digest = await hashFile(path, {
+    reference: claim.record.reference,
+    partSizeBytes: claim.record.partSizeBytes,
+    checkSize: (found) => checkSize(claim, found),
+    signal,
+    onProgress,
+  })
   return verifyContent(claim, digest)
 }
