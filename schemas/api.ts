@@ -7,6 +7,7 @@
  */
 import { z } from 'zod'
 import { Artifact, ArtifactParts, Run, Task } from './artifact.ts'
+import { SealBatch, SealedBatch } from './batch.ts'
 import { LogInfo } from './log.ts'
 import { ArtifactName, RunNumber, TaskName, UploadId } from './primitives.ts'
 import type { ProblemCode } from './problems.ts'
@@ -176,6 +177,15 @@ export const endpoints = {
       'store_unavailable',
       ...sealing,
     ],
+  },
+  sealBatch: {
+    method: 'POST',
+    path: '/v1/artifacts',
+    summary: 'Seal many small artifacts at once; each is sealed or refused by itself',
+    access: 'upload',
+    body: SealBatch,
+    replies: { 200: SealedBatch },
+    errors: ['limit_exceeded', 'store_unavailable'],
   },
   listTasks: {
     method: 'GET',

@@ -6,6 +6,7 @@ import { NOBODY } from './access/scopes.ts'
 import { authenticate } from './access/tokens.ts'
 import type { Delivery } from './delivery/artifacts.ts'
 import type { EventFeed } from './delivery/event-feed.ts'
+import { mountBatch } from './http/batch.ts'
 import { mountBlobs } from './http/blobs.ts'
 import { mountEvents } from './http/events.ts'
 import { type Health, mountHealth } from './http/health.ts'
@@ -17,6 +18,7 @@ import { mountUploads } from './http/uploads.ts'
 
 import type { Intake } from './intake/session.ts'
 import type { Heads } from './log/heads.ts'
+import type { Sequencer } from './log/sequencer.ts'
 
 import type { Logger } from './logger.ts'
 import { toDatabaseProblem } from './records/database.ts'
@@ -29,6 +31,7 @@ export interface AppParts {
   delivery: Delivery
   feed: EventFeed
   heads: Heads
+  sequencer: Sequencer
   health: Health
   log: Logger
   /** The store, when this server is its HTTP door. */
@@ -71,6 +74,7 @@ export function createApp(parts: AppParts): App {
   mountHealth(app, health)
   if (parts.door !== undefined) mountBlobs(app, parts.door)
   mountUploads(app, intake, parts.sealer, parts.heads)
+  mountBatch(app, intake, parts.sequencer)
   mountLog(app, parts.delivery, parts.heads)
   mountTasks(app, parts.delivery)
   mountTokens(app, intake.sql, intake.clock)

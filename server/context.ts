@@ -15,7 +15,7 @@ import type { Intake } from './intake/session.ts'
 import { type Listener, listen } from './listener.ts'
 import { openHeads } from './log/heads.ts'
 import { runSigner } from './log/run-signer.ts'
-import { createSequencer } from './log/sequencer.ts'
+import { createSequencer, type Sequencer } from './log/sequencer.ts'
 import type { Logger } from './logger.ts'
 import { createMetrics } from './metrics.ts'
 import { createOpenApi } from './openapi.ts'
@@ -77,12 +77,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const heads = stack.use(
     await openHeads(sql, (error) => log.error({ err: error }, 'signed heads cannot be read')),
   )
-  const sealer = stack.use(openSealer(intake, config, log, metrics))
+  const sequencer = createSequencer(sql, clock)
+  const sealer = stack.use(openSealer(intake, sequencer, config, log, metrics))
   const app = createApp({
     intake,
     sealer,
     feed,
     heads,
+    sequencer,
     log,
     delivery: {
       sql,
@@ -214,11 +216,12 @@ function createIntake(config: Config, sql: Sql, store: AnyStore, clock: Clock): 
 
 function openSealer(
   intake: Intake,
+  sequencer: Sequencer,
   config: Config,
   log: Logger,
   metrics: ReturnType<typeof createMetrics>,
 ): Sealer {
-  return createSealer(intake, createSequencer(intake.sql, intake.clock), {
+  return createSealer(intake, sequencer, {
     concurrency: config.uploads.rereadConcurrency,
     patienceMs: SEAL_PATIENCE_MS,
     onOutcome(outcome, { id, task, run, name, claim }) {

@@ -22,6 +22,20 @@ export async function ensureRun(sql: AnySql, task: string, run: number): Promise
   await sql`insert into artifact.run (task, run) values (${task}, ${run}) on conflict do nothing`
 }
 
+/** The same for many, in two statements. */
+export async function ensureRuns(
+  sql: AnySql,
+  wanted: readonly { task: string; run: number }[],
+): Promise<void> {
+  const tasks = wanted.map(({ task }) => task)
+  await sql`
+    insert into artifact.task (task) select distinct unnest(${tasks}::text[]) on conflict do nothing`
+  await sql`
+    insert into artifact.run (task, run)
+    select distinct task, run from unnest(${tasks}::text[], ${wanted.map(({ run }) => run)}::int[]) as new (task, run)
+    on conflict do nothing`
+}
+
 /**
  * Allots the next run of a task. The same `requestId` gives the same run; `isNew` tells which it was.
  * Throws `runs_exhausted`, or `upload_conflict` when another task used that id.

@@ -2,8 +2,12 @@
  * How uploads are verified and how they end. Every change of state is one conditional UPDATE, so of
  * two rivals exactly one wins.
  */
+import type { Part } from '../../schemas/artifact.ts'
+import type { SmallArtifact } from '../../schemas/batch.ts'
+import type { SealPolicy } from '../../schemas/primitives.ts'
 import type { Problem } from '../../schemas/problems.ts'
-import type { AnySql } from './database.ts'
+import { WHOLE_SESSION } from '../stores/store.ts'
+import type { AnySql, Sql } from './database.ts'
 import { columns, parseRow, type UploadRecord, type UploadRow } from './upload-row.ts'
 
 /**
@@ -55,6 +59,78 @@ export async function reopenUpload(sql: AnySql, id: string, holder: string): Pro
   await sql`
     update artifact.upload set state = 'open', lease_until = null, claimed_size = null, claimed_sha256 = null
     where id = ${id} and state = 'verifying' and lease_holder = ${holder}`
+}
+
+/** An upload whose bytes came with its claim. */
+export interface NewVerifying {
+  request: Pick<SmallArtifact, 'id' | 'task' | 'run' | 'name' | 'contentType' | 'labels'>
+  claim: { sha256: string; sizeBytes: bigint; parts: readonly Part[] }
+  partSizeBytes: number
+  policy: SealPolicy
+  blobKey: string
+  tokenId: string
+  tokenName: string
+  openedAt: Date
+  expiresAt: Date
+  holder: string
+  leaseUntil: Date
+}
+
+/** Inserts uploads that are being verified from the start, with their parts; those whose id is taken are left out. */
+export async function insertVerifying(
+  sql: Sql,
+  uploads: readonly NewVerifying[],
+): Promise<UploadRecord[]> {
+  return sql.begin(async (tx) => {
+    const rows = await tx<UploadRow[]>`
+      insert into artifact.upload (
+        id, task, run, name, size, sha256, part_size, content_type, labels, policy, state, blob_key,
+        store_session, claimed_size, claimed_sha256, lease_holder, lease_until, progress_bytes,
+        progress_total, progress_at, token_id, token_name, opened_at, moved_at, expires_at
+      )
+      select id, task, run, name, size, decode(sha256, 'hex'), part_size, content_type, labels, policy,
+        'verifying', blob_key, ${WHOLE_SESSION}, size, decode(sha256, 'hex'), holder, lease_until, size,
+        size, opened_at, token_id, token_name, opened_at, opened_at, expires_at
+      from jsonb_to_recordset(${tx.json(uploads.map(toColumns))}) as new (
+        id uuid, task text, run int, name text, size bigint, sha256 text, part_size bigint,
+        content_type text, labels jsonb, policy text, blob_key text, holder uuid,
+        lease_until timestamptz, token_id uuid, token_name text, opened_at timestamptz,
+        expires_at timestamptz
+      )
+      on conflict do nothing
+      returning ${columns(tx)}`
+    const inserted = new Set(rows.map((row) => row.id))
+    const parts = uploads.flatMap(({ request, claim }) =>
+      inserted.has(request.id) ? claim.parts.map((part) => ({ ...part, id: request.id })) : [],
+    )
+    await tx`
+      insert into artifact.upload_part (upload_id, number, size, sha256)
+      select id, number, "sizeBytes", decode(sha256, 'hex')
+      from jsonb_to_recordset(${tx.json(parts)}) as new (id uuid, number int, "sizeBytes" bigint, sha256 text)`
+    return rows.map(parseRow)
+  })
+}
+
+function toColumns({ request, claim, ...upload }: NewVerifying) {
+  return {
+    id: request.id,
+    task: request.task,
+    run: request.run,
+    name: request.name,
+    size: claim.sizeBytes.toString(),
+    sha256: claim.sha256,
+    part_size: upload.partSizeBytes,
+    content_type: request.contentType,
+    labels: request.labels,
+    policy: upload.policy,
+    blob_key: upload.blobKey,
+    holder: upload.holder,
+    lease_until: upload.leaseUntil.toISOString(),
+    token_id: upload.tokenId,
+    token_name: upload.tokenName,
+    opened_at: upload.openedAt.toISOString(),
+    expires_at: upload.expiresAt.toISOString(),
+  }
 }
 
 /** Ends verifications with a seal; those whose right to verify was lost are left out. */

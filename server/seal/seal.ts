@@ -33,7 +33,7 @@ import { checkClaim } from './claim.ts'
 import { type Claim, checkBytes } from './reread.ts'
 
 /** A verifier that says nothing for this long has lost its right. */
-const LEASE_SECONDS = 30
+export const LEASE_SECONDS = 30
 /** How often progress is written while the bytes are read. */
 const PROGRESS_MS = 1000
 /** How often a server looks whether another one is done. */

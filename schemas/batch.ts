@@ -1,0 +1,53 @@
+/** Many small artifacts in one request: their bytes come along, and each is sealed or refused by itself. */
+import { z } from 'zod'
+import { Artifact } from './artifact.ts'
+import {
+  ArtifactName,
+  ContentType,
+  Labels,
+  RunNumber,
+  Sha256,
+  TaskName,
+  UploadId,
+} from './primitives.ts'
+import { Problem } from './problems.ts'
+
+/** Most artifacts in one request. */
+export const BATCH_MAX = 256
+/** Most bytes of one artifact in it. */
+export const BATCH_CONTENT_BYTES_MAX = 65_536
+
+/** One artifact, whole. Repeating it with the same id is the same upload. */
+export const SmallArtifact = z
+  .strictObject({
+    id: UploadId,
+    task: TaskName,
+    run: RunNumber,
+    name: ArtifactName,
+    /** Of the content; what arrives with another digest is refused. */
+    sha256: Sha256,
+    contentType: ContentType.default('application/octet-stream'),
+    labels: Labels.default({}),
+    /** The bytes, in Base 64 (RFC 4648, section 4). */
+    content: z.base64().max(Math.ceil(BATCH_CONTENT_BYTES_MAX / 3) * 4),
+  })
+  .meta({ id: 'SmallArtifact' })
+export type SmallArtifact = z.infer<typeof SmallArtifact>
+
+export const SealBatch = z
+  .strictObject({ artifacts: z.array(SmallArtifact).min(1).max(BATCH_MAX) })
+  .meta({ id: 'SealBatch' })
+export type SealBatch = z.infer<typeof SealBatch>
+
+/** What became of each, in the order of the request. */
+export const SealedBatch = z
+  .object({
+    outcomes: z.array(
+      z.discriminatedUnion('outcome', [
+        z.object({ outcome: z.literal('sealed'), artifact: Artifact }),
+        z.object({ outcome: z.literal('refused'), problem: Problem }),
+      ]),
+    ),
+  })
+  .meta({ id: 'SealedBatch' })
+export type SealedBatch = z.infer<typeof SealedBatch>

@@ -1,0 +1,103 @@
+/**
+ * Seals per second through HTTP with authentication, on the embedded default of this machine:
+ *
+ *     npm run bench:seals -- [--clients 64] [--seconds 10] [--bytes 1024]
+ *
+ * Three ways in one run: one artifact by three requests (open with grant, PUT, seal), and batches of
+ * 1 and of 100. Server, Postgres, signer and clients share the cores; nothing is asserted.
+ */
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { Agent, request } from 'undici'
+import { z } from 'zod'
+import { OpenedUpload } from '../../schemas/upload.ts'
+import { makePlace, startOwnServer } from '../support/own-server.ts'
+
+const { values } = parseArgs({
+  options: {
+    clients: { type: 'string', default: '64' },
+    seconds: { type: 'string', default: '10' },
+    bytes: { type: 'string', default: '1024' },
+  },
+})
+const clients = Number(values.clients)
+const seconds = Number(values.seconds)
+const bytes = Number(values.bytes)
+const agent = new Agent({ connections: clients, pipelining: 1 })
+const Profile = z.object({ url: z.string(), token: z.string() })
+
+await using place = await makePlace(join(import.meta.dirname, '..', '..', 'server', 'main.ts'))
+await using _server = await startOwnServer(place)
+const { url, token } = Profile.parse(
+  JSON.parse(await readFile(join(place.folder, 'config', 'artifact', 'profile.json'), 'utf8')),
+)
+
+await measure('three requests', 1, sealOne)
+await measure('batch of 1', 1, () => sealMany(1))
+await measure('batch of 100', 100, () => sealMany(100))
+await agent.close()
+
+/** Runs `action` in all clients at once for a while, and prints the rate. */
+async function measure(name: string, artifacts: number, action: () => Promise<void>) {
+  const stopAt = performance.now() + seconds * 1000
+  let count = 0
+  const client = async () => {
+    while (performance.now() < stopAt) {
+      await action()
+      count += artifacts
+    }
+  }
+  const began = performance.now()
+  await Promise.all(Array.from({ length: clients }, client))
+  const took = (performance.now() - began) / 1000
+  process.stdout.write(
+    `${name.padEnd(16)} ${(count / took).toFixed(0).padStart(6)} seals/s  (${count} in ${took.toFixed(1)} s, ${clients} clients, ${bytes} bytes each)\n`,
+  )
+}
+
+async function sealOne(): Promise<void> {
+  const content = randomBytes(bytes)
+  const sha256 = createHash('sha256').update(content).digest('hex')
+  const id = randomUUID()
+  const parts = [{ number: 1, sizeBytes: bytes, sha256 }]
+  const opened = OpenedUpload.parse(
+    await post('/v1/uploads', {
+      ...{ id, task: 'bench', run: 0, name: id, sizeBytes: String(bytes), sha256, parts },
+    }),
+  )
+  const grant = opened.outcome === 'open' ? opened.grants[0] : undefined
+  if (grant === undefined) throw new Error('no grant')
+  const put = await request(new URL(grant.url, url), {
+    ...{ dispatcher: agent, method: 'PUT', headers: grant.headers, body: content },
+  })
+  await put.body.dump()
+  if (put.statusCode !== 200) throw new Error(`PUT answered ${put.statusCode}`)
+  await post(`/v1/uploads/${id}/seal`, { sha256, sizeBytes: String(bytes), parts, receipt: false })
+}
+
+async function sealMany(count: number): Promise<void> {
+  const artifacts = Array.from({ length: count }, () => {
+    const content = randomBytes(bytes)
+    const id = randomUUID()
+    const sha256 = createHash('sha256').update(content).digest('hex')
+    return { id, task: 'bench', run: 1, name: id, sha256, content: content.toString('base64') }
+  })
+  const reply = z
+    .object({ outcomes: z.array(z.object({ outcome: z.string() })) })
+    .parse(await post('/v1/artifacts', { artifacts }))
+  if (reply.outcomes.some(({ outcome }) => outcome !== 'sealed')) throw new Error('refused')
+}
+
+async function post(path: string, body: unknown): Promise<unknown> {
+  const reply = await request(`${url}${path}`, {
+    dispatcher: agent,
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  })
+  const text = await reply.body.text()
+  if (reply.statusCode >= 300) throw new Error(`${path} answered ${reply.statusCode}: ${text}`)
+  return JSON.parse(text)
+}
