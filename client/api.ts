@@ -85,18 +85,18 @@ export async function readReceipt(
   })
 }
 
-/** A file of the log by its path, which anybody may read. Errors as for {@link call}. */
+/** A file of the log by its path; all but entries anybody may read. Errors as for {@link call}. */
 export async function readLogFile(
   connection: Connection,
   path: string,
   bytesMax: number,
-  options: CallOptions = {},
+  { authorize = false, ...options }: CallOptions & { authorize?: boolean } = {},
 ): Promise<Uint8Array> {
   return retrying(connection, 'readLog', options, async () => {
     const reply = await connection.send({
       method: 'GET',
       url: path,
-      authorize: false,
+      authorize,
       signal: options.signal,
     })
     if (reply.status === 200) return readBytes(reply, bytesMax)

@@ -56,7 +56,8 @@ export function formatFingerprint({ publicKey }: NoteKey): string {
   return `SHA256:${digest.replace(/=+$/, '')}`
 }
 
-function tell(notice: TrustNotice, { terminal }: CommandContext): void {
+/** Tells on stderr whom a command meets, and what it holds against a log. */
+export function tell(notice: TrustNotice, { terminal }: CommandContext): void {
   switch (notice.kind) {
     case 'first-contact':
       terminal.say(`First contact with the log of ${notice.url}; from now on its key is pinned:`)
