@@ -3,9 +3,12 @@
  * store, feed, sealer, socket, sweep.
  */
 import { Buffer } from 'node:buffer'
+import { randomInt } from 'node:crypto'
 import { readProfile, writeProfile } from '../client/profile.ts'
+import { TILE_WIDTH } from '../client/verify/tile.ts'
 import { createToken, ensureAdminToken, isLiveSecret } from './access/tokens.ts'
 import { createApp } from './app.ts'
+import { scrubTile } from './care/scrub.ts'
 import { sweep } from './care/sweep.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, readSecretFile, type Secrets } from './config.ts'
@@ -21,6 +24,7 @@ import { createMetrics } from './metrics.ts'
 import { createOpenApi } from './openapi.ts'
 import { checkDatabase, openDatabase, type Sql } from './records/database.ts'
 import { startEmbeddedPostgres } from './records/embedded-postgres.ts'
+import { readHead } from './records/log.ts'
 import { checkSchema } from './records/migrate.ts'
 import { checkPrivileges } from './records/privileges.ts'
 import { type PrepareOptions, prepareDatabase } from './records/roles.ts'
@@ -265,6 +269,12 @@ function startSweeping(
   config: Config,
   log: Logger,
 ): AsyncDisposable {
+  const scrub = async (): Promise<void> => {
+    const tiles = Math.ceil((await readHead(intake.sql)).size / TILE_WIDTH)
+    if (tiles === 0) return
+    const faults = await scrubTile(intake.sql, randomInt(tiles))
+    for (const fault of faults) log.error({ fault }, 'THE LOG WAS ALTERED')
+  }
   const settings = { eventTtlSeconds: config.events.ttlSeconds, endedTtlSeconds: ENDED_TTL_SECONDS }
   let round: Promise<void> = Promise.resolve()
   const start = (): void => {
@@ -274,6 +284,7 @@ function startSweeping(
           log.warn({ step, upload: uploadId, err: error }, 'sweep met a fault'),
         ),
       )
+      .then(scrub)
       .catch((error: unknown) => log.error({ err: error }, 'sweep failed'))
   }
   start()

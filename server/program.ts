@@ -12,10 +12,16 @@ const serve: CommandEntry = {
   load: async () => (await import('./commands/serve.ts')).serve,
 }
 
+const signer: CommandEntry = {
+  name: 'signer',
+  summary: 'Sign the transparency log as a process of its own',
+  load: async () => (await import('./commands/signer.ts')).signer,
+}
+
 /** Runs the command line of this process and returns its exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   using context = openProcessContext(readVersion())
-  return await runCommandLine(argv, [...clientCommands, serve], context, {
+  return await runCommandLine(argv, [...clientCommands, serve, signer], context, {
     variables: serverVariables(),
   })
 }

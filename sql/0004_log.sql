@@ -44,10 +44,13 @@ comment on table artifact.log_tree is 'The tree after every batch, each followin
 insert into artifact.log_tree (size, prev_size, root, frontier) values (0, null, sha256(''::bytea), ''::bytea);
 
 create table artifact.log_checkpoint (
-  size bigint primary key references artifact.log_tree (size),
+  -- After a restore that lost a tail the log goes on under a new origin, with heads of its own.
+  origin text not null check (octet_length(origin) between 1 and 255),
+  size bigint not null references artifact.log_tree (size),
   -- A signed note (C2SP signed-note) whose text is a checkpoint (C2SP tlog-checkpoint).
   note text not null check (octet_length(note) <= 65536),
-  signed_at timestamptz not null default now()
+  signed_at timestamptz not null default now(),
+  primary key (origin, size)
 );
 comment on table artifact.log_checkpoint is 'Signed heads of the log. Insert only, by the signer.';
 

@@ -284,12 +284,14 @@ grant insert, select on artifact.log_tree to artifact_server;
 grant select on artifact.log_tree to artifact_signer;
 
 create table artifact.log_checkpoint (
+  origin text not null,
   size bigint not null,
   note text not null,
   signed_at timestamp with time zone not null default now(),
-  constraint log_checkpoint_pkey PRIMARY KEY (size),
+  constraint log_checkpoint_pkey PRIMARY KEY (origin, size),
   constraint log_checkpoint_size_fkey FOREIGN KEY (size) REFERENCES artifact.log_tree(size),
-  constraint log_checkpoint_note_check CHECK ((octet_length(note) <= 65536))
+  constraint log_checkpoint_note_check CHECK ((octet_length(note) <= 65536)),
+  constraint log_checkpoint_origin_check CHECK (((octet_length(origin) >= 1) AND (octet_length(origin) <= 255)))
 );
 comment on table artifact.log_checkpoint is 'Signed heads of the log. Insert only, by the signer.';
 CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.log_checkpoint FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();

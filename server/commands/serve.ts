@@ -88,7 +88,7 @@ function readFlags(options: Record<string, unknown>): RawSettings {
 }
 
 /** A server that is told to stop and does has done what it was told: this is no failure. */
-async function whenAborted(signal: AbortSignal): Promise<void> {
+export async function whenAborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return
   const { promise, resolve } = Promise.withResolvers<void>()
   signal.addEventListener('abort', () => resolve(), { once: true })

@@ -24,7 +24,7 @@ export async function openHeads(sql: Sql, onFault: (error: unknown) => void): Pr
   const waiting = new Set<() => void>()
   const readNewest = async (): Promise<void> => {
     const found = await findCheckpoint(sql)
-    if (found === undefined || found.size <= (head?.size ?? -1)) return
+    if (found === undefined || found.note === head?.note) return
     const { size, root } = parseCheckpoint(parseNote(found.note).text)
     head = { size, root, note: found.note }
     for (const wake of waiting) wake()

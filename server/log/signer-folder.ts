@@ -61,6 +61,11 @@ export async function openSigner(folder: string): Promise<SignerFolder> {
   return { state, signer, [Symbol.asyncDispose]: () => held.disposeAsync() }
 }
 
+/** The public key of a signer, as clients and auditors are given it. */
+export async function readPublicKey(folder: string): Promise<string> {
+  return formatNoteKey((await readKey(join(folder, 'key'))).key)
+}
+
 async function readKey(path: string): Promise<NoteSigner> {
   try {
     return parseNoteSigner((await readFile(path, 'utf8')).trim())

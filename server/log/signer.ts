@@ -40,7 +40,7 @@ export interface SignerParts {
  * is an old copy, and going on with it could fork the log.
  */
 export async function checkMemory({ sql, state, signer }: SignerParts): Promise<void> {
-  const shown = await findCheckpoint(sql)
+  const shown = await findCheckpoint(sql, state.origin)
   if (shown === undefined) return
   const { size } = openCheckpoint(shown.note, trustLog(signer.key))
   const remembered = state.readFrontier().size
@@ -153,11 +153,11 @@ async function publish(
   root: Uint8Array,
 ): Promise<string | undefined> {
   const known = state.readNote()
-  const shown = await findCheckpoint(sql)
+  const shown = await findCheckpoint(sql, state.origin)
   if (known?.size === size && shown?.size === size) return undefined
   const note = signNote(formatCheckpoint({ origin: state.origin, size, root }), [signer])
   state.keepNote(size, note)
-  await insertCheckpoint(sql, size, note)
+  await insertCheckpoint(sql, state.origin, size, note)
   return note
 }
 

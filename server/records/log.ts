@@ -112,21 +112,31 @@ export async function findLeaves(
   return rows.map(parseLeafRow)
 }
 
-/** The newest signed head, or the newest of at least `size`; `undefined` while there is none. */
+/** The newest signed head of a log, `undefined` while there is none. Without an origin: of the log that is signed now. */
 export async function findCheckpoint(
   sql: AnySql,
-  size = 0,
+  origin?: string,
 ): Promise<{ size: number; note: string } | undefined> {
   const [row] = await sql<[{ size: bigint; note: string }?]>`
-    select size, note from artifact.log_checkpoint where size >= ${size} order by size desc limit 1`
+    select size, note from artifact.log_checkpoint
+    where origin = ${
+      origin ??
+      sql`(select key.origin from artifact.log_key as key order by since desc, key.origin limit 1)`
+    }
+    order by size desc limit 1`
   return row === undefined ? undefined : { size: Number(row.size), note: row.note }
 }
 
 /** Records a signed head; again is the same. */
-export async function insertCheckpoint(sql: AnySql, size: number, note: string): Promise<void> {
+export async function insertCheckpoint(
+  sql: AnySql,
+  origin: string,
+  size: number,
+  note: string,
+): Promise<void> {
   await sql`
-    insert into artifact.log_checkpoint (size, note) values (${size}, ${note})
-    on conflict (size) do nothing`
+    insert into artifact.log_checkpoint (origin, size, note) values (${origin}, ${size}, ${note})
+    on conflict do nothing`
   await sql`select pg_notify(${CHANNEL}, '')`
 }
 
