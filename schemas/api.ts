@@ -11,6 +11,7 @@ import { SealBatch, SealedBatch } from './batch.ts'
 import { LogInfo } from './log.ts'
 import { ArtifactName, RunNumber, TaskName, UploadId } from './primitives.ts'
 import type { ProblemCode } from './problems.ts'
+import { MakeStatement, Statement, Statements } from './statement.ts'
 import { CreatedToken, CreateToken, Token } from './token.ts'
 import {
   Grant,
@@ -265,6 +266,25 @@ export const endpoints = {
     },
     errors: ['not_found', 'log_absent', 'receipt_pending', 'log_inclusion'],
   },
+  listStatements: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs/:run/artifacts/:name/statements',
+    summary: 'What was said about an artifact after it was sealed',
+    access: 'get',
+    params: atName,
+    replies: { 200: Statements },
+    errors: ['not_found'],
+  },
+  makeStatement: {
+    method: 'POST',
+    path: '/v1/tasks/:task/runs/:run/artifacts/:name/statements',
+    summary: 'Revoke an artifact, or remove its bytes; a leaf of the log either way',
+    access: 'admin',
+    params: atName,
+    body: MakeStatement,
+    replies: { 201: Statement },
+    errors: ['forbidden', 'not_found', 'store_unavailable'],
+  },
   getLog: {
     method: 'GET',
     path: '/v1/log',
@@ -281,7 +301,13 @@ export const endpoints = {
     params: atName,
     replies: { 200: Grant },
     otherReplies: { 303: { description: 'Redirect to the bytes, with Repr-Digest (RFC 9530)' } },
-    errors: ['not_found', 'blob_missing', 'store_unavailable'],
+    errors: [
+      'not_found',
+      'artifact_revoked',
+      'artifact_removed',
+      'blob_missing',
+      'store_unavailable',
+    ],
   },
   getChecksums: {
     method: 'GET',

@@ -14,7 +14,7 @@ import { Problem } from './problems.ts'
 
 /** Most artifacts in one request. */
 export const BATCH_MAX = 256
-/** Most bytes of one artifact in it. */
+/** Most bytes of one artifact in it, 64 KiB. */
 export const BATCH_CONTENT_BYTES_MAX = 65_536
 
 /** One artifact, whole. Repeating it with the same id is the same upload. */
@@ -29,10 +29,20 @@ export const SmallArtifact = z
     contentType: ContentType.default('application/octet-stream'),
     labels: Labels.default({}),
     /** The bytes, in Base 64 (RFC 4648, section 4). */
-    content: z.base64().max(Math.ceil(BATCH_CONTENT_BYTES_MAX / 3) * 4),
+    content: z
+      .base64()
+      .max(Math.ceil(BATCH_CONTENT_BYTES_MAX / 3) * 4)
+      // The last group of four stands for one to three bytes.
+      .refine((text) => sizeOfBase64(text) <= BATCH_CONTENT_BYTES_MAX, {
+        error: `expected at most ${BATCH_CONTENT_BYTES_MAX} bytes`,
+      }),
   })
   .meta({ id: 'SmallArtifact' })
 export type SmallArtifact = z.infer<typeof SmallArtifact>
+
+function sizeOfBase64(text: string): number {
+  return (text.length / 4) * 3 - (text.length - text.replace(/=+$/, '').length)
+}
 
 export const SealBatch = z
   .strictObject({ artifacts: z.array(SmallArtifact).min(1).max(BATCH_MAX) })

@@ -73,6 +73,8 @@ export const PROBLEMS = {
   blob_missing: row(502, 'integrity', 'final', 'The store has lost the bytes of a sealed artifact', 'Tell the operator: the record stands, the bytes are gone.'),
 
   // The transparency log.
+  artifact_revoked: row(410, 'refused', 'final', 'The artifact was revoked', 'Do not use it; the reason is in the log.'),
+  artifact_removed: row(410, 'notFound', 'final', 'The bytes of the artifact were removed', 'The record stands; the reason is in the log.'),
   log_absent: row(
     404,
     'notFound',

@@ -53,6 +53,26 @@ export const clientCommands: readonly CommandEntry[] = [
     load: async () => (await import('./abort.ts')).abort,
   },
   {
+    name: 'log show',
+    summary: 'Show the newest signed head of the log',
+    load: async () => (await import('./log-show.ts')).logShow,
+  },
+  {
+    name: 'log verify',
+    summary: 'Audit the log: every entry, every record, and what was seen before',
+    load: async () => (await import('./log-verify.ts')).logVerify,
+  },
+  {
+    name: 'revoke',
+    summary: 'Say in the log that an artifact must not be used any more',
+    load: async () => (await import('./revoke.ts')).revoke,
+  },
+  {
+    name: 'remove',
+    summary: 'Remove the bytes of an artifact, and say so in the log',
+    load: async () => (await import('./revoke.ts')).remove,
+  },
+  {
     name: 'token create',
     summary: 'Make a token, and show its secret this once',
     load: async () => (await import('./token-create.ts')).tokenCreate,

@@ -51,10 +51,14 @@ export function checkMayUpload(principal: Principal, task: string, name: string)
 /** Throws `forbidden` unless the principal administers the service. */
 export function checkIsAdmin(principal: Principal): void {
   if (isAdmin(principal)) return
-  throw new ArtifactError('forbidden', 'Cannot manage tokens: the token is not an admin token', {
-    expected: 'admin',
-    found: describeScopes(principal),
-  })
+  throw new ArtifactError(
+    'forbidden',
+    'Cannot do what an admin does: the token is not an admin token',
+    {
+      expected: 'admin',
+      found: describeScopes(principal),
+    },
+  )
 }
 
 /**

@@ -6,6 +6,7 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { RunSelector } from '../../schemas/reference.ts'
 import type { Grant } from '../../schemas/upload.ts'
 import { isAllowed, isAllowedSomewhere, type Principal, type Verb } from '../access/scopes.ts'
+import { checkServable } from '../log/statements.ts'
 import {
   findArtifact,
   findLatestRun,
@@ -63,13 +64,14 @@ export async function getArtifactParts(
   return { reference: artifact.reference, partSizeBytes: artifact.partSizeBytes, parts }
 }
 
-/** A grant for the bytes; `bound` signs If-Match into it, which a plain redirect cannot carry. */
+/** A grant for the bytes. Throws `artifact_revoked` or `artifact_removed` when that was said of it; `bound` signs If-Match into it, which a plain redirect cannot carry. */
 export async function grantContent(
   delivery: Delivery,
   stored: StoredArtifact,
   bound: boolean,
 ): Promise<Grant> {
   const { artifact, blobKey, blobTag } = stored
+  await checkServable(delivery.sql, artifact)
   return delivery.store.grantRead(blobKey, blobTag, {
     fileName: artifact.name.split('/').at(-1) ?? artifact.name,
     contentType: artifact.contentType,

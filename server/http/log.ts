@@ -3,10 +3,12 @@
 import { parseTilePath } from '../../client/verify/tile.ts'
 import { endpoints } from '../../schemas/api.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
-import { isAllowedEverywhere } from '../access/scopes.ts'
+import { checkIsAdmin, isAllowedEverywhere } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import { type Delivery, getArtifact } from '../delivery/artifacts.ts'
+import type { Intake } from '../intake/session.ts'
 import type { Heads } from '../log/heads.ts'
+import { listStatements, makeStatement } from '../log/statements.ts'
 import { findReceipt, readTile } from '../log/tiles.ts'
 import { findLogKey } from '../records/log.ts'
 import { type App, mount, reply } from './mount.ts'
@@ -14,7 +16,7 @@ import { type App, mount, reply } from './mount.ts'
 /** How long a request for a receipt waits for the signer. */
 const RECEIPT_PATIENCE_MS = 5000
 
-export function mountLog(app: App, delivery: Delivery, heads: Heads): void {
+export function mountLog(app: App, delivery: Delivery, intake: Intake, heads: Heads): void {
   const { sql } = delivery
 
   app.get('/checkpoint', (c) => {
@@ -47,6 +49,17 @@ export function mountLog(app: App, delivery: Delivery, heads: Heads): void {
       'content-type': 'application/octet-stream',
       'cache-control': `${tile?.level === 'entries' ? 'private' : 'public'}, max-age=31536000, immutable`,
     })
+  })
+
+  mount(app, 'listStatements', endpoints.listStatements, async ({ params, principal }) => {
+    const { artifact } = await getArtifact(delivery, principal, ['get', 'list', 'upload'], params)
+    return reply(200, { items: await listStatements(sql, artifact) })
+  })
+
+  mount(app, 'makeStatement', endpoints.makeStatement, async ({ params, body, principal }) => {
+    checkIsAdmin(principal)
+    const stored = await getArtifact(delivery, principal, ['get'], params)
+    return reply(201, await makeStatement(intake, stored, body, principal.token?.id ?? 'server'))
   })
 
   mount(app, 'getLog', endpoints.getLog, async () => {

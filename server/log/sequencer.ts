@@ -185,7 +185,8 @@ async function append(
   })
 }
 
-function splitHashes(bytes: Uint8Array): Uint8Array[] {
+/** The hashes of a stored frontier. */
+export function splitHashes(bytes: Uint8Array): Uint8Array[] {
   return Array.from({ length: bytes.length / HASH_BYTES }, (_, index) =>
     bytes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES),
   )
