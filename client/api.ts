@@ -100,6 +100,9 @@ export async function readLogFile(
       signal: options.signal,
     })
     if (reply.status === 200) return readBytes(reply, bytesMax)
+    // Who serves files alone has no problem documents.
+    if (reply.status === 404)
+      throw new ArtifactError('not_found', `Cannot read ${path}: there is none`)
     throw parseFailure('readLog', reply, await readText(reply))
   })
 }

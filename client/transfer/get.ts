@@ -36,8 +36,9 @@ import { fetchClaim, type RecordClaim } from './record.ts'
  * no byte before its part is verified; the digest of the whole then decides whether it throws.
  *
  * Throws `size_mismatch`, `part_mismatch`, `digest_mismatch`, `precondition_failed`, `blob_missing` or
- * `bad_reply` when bytes and record do not agree, what {@link Trust.vouch} throws, `target_exists` without `force`, `locked` when
- * another process gets the same, `local_io`, `interrupted`, and what the server says.
+ * `bad_reply` when bytes and record do not agree, what `vouch()` of the trust throws when record and log do
+ * not, `target_exists` without `force`, `locked` when another process gets the same, `local_io`,
+ * `interrupted`, and what the server says.
  */
 export async function get(
   connection: Connection,

@@ -121,7 +121,7 @@ async function uploadSmall(
     job.meter.settle(part.sizeBytes)
   }
   await report.end()
-  return seal(job, upload, digest, { resumed: false, sentBytes: digest.sizeBytes })
+  return await seal(job, upload, digest, { resumed: false, sentBytes: digest.sizeBytes })
 }
 
 async function seal(

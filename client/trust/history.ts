@@ -49,6 +49,7 @@ interface HistoryOptions {
   onNotice?: ((notice: TrustNotice) => void) | undefined
 }
 
+/** The history that one client sees over one connection; nothing is asked yet. */
 export function createHistory(
   connection: Connection,
   known: KnownLogs,

@@ -82,7 +82,10 @@ export function parseLock(source: string | Uint8Array): LockFile {
 }
 
 /** Throws `not_pinned` for an artifact that the lock does not have, `digest_mismatch` for another one. */
-export function checkPin(pins: LockFile['pins'], record: Artifact): void {
+export function checkPin(
+  pins: LockFile['pins'],
+  record: Pick<Artifact, 'reference' | 'sha256' | 'sizeBytes'>,
+): void {
   const pin = pins.get(record.reference)
   if (pin === undefined)
     throw new ArtifactError('not_pinned', `Cannot take ${record.reference}: it is not pinned`, {

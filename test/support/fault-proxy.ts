@@ -8,7 +8,7 @@ import { Transform } from 'node:stream'
 
 export type Fault =
   /** Answers itself; the server hears nothing. */
-  | { kind: 'answer'; status: number; body?: string; headers?: Record<string, string> }
+  | { kind: 'answer'; status: number; body?: string | Uint8Array; headers?: Record<string, string> }
   /** Takes this many bytes of the request, then cuts the connection. */
   | { kind: 'cut-request'; afterBytes: number }
   /** Lets the request through, and cuts the connection instead of answering. */

@@ -25,7 +25,9 @@ export interface TestServerOptions {
   settings?: RawSettings
   clock?: Clock
   /** Instead of a fresh one; it stays when the server ends. */
-  database?: { serverUrl: string; server: Sql; admin: Sql }
+  database?: { serverUrl: string; signerUrl?: string; server: Sql; admin: Sql }
+  /** Has a log, and signs it: its key is in `signer/` below the data folder. */
+  signed?: boolean
   /** Instead of a temporary one; it stays when the server ends. */
   dataFolder?: string
 }
@@ -84,6 +86,9 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     shutdownSeconds: '5',
     logLevel: 'debug',
     databaseUrl: database.serverUrl,
+    ...(options.signed === true && database.signerUrl !== undefined
+      ? { signerUrl: database.signerUrl }
+      : {}),
     ...options.settings,
   }
   const server = stack.use(

@@ -1,0 +1,159 @@
+/**
+ * Every byte of everything that a log answers, changed on its way: refused, or without any effect on
+ * what the client then believes.
+ */
+import { writeFile } from 'node:fs/promises'
+import { request } from 'undici'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { connect, upload } from '../../client/client.ts'
+import type { Connection } from '../../client/transfer/connection.ts'
+import { fetchClaim, type RecordClaim } from '../../client/transfer/record.ts'
+import { rememberForNow } from '../../client/trust/known-logs.ts'
+import { openTrust } from '../../client/trust/trust.ts'
+import { type OpenedCheckpoint, openCheckpoint } from '../../client/verify/checkpoint.ts'
+import { trustLog } from '../../client/verify/policy.ts'
+import { parseReceipt } from '../../client/verify/proof.ts'
+import { LOG_CHECKS } from '../../client/verify/verifier.ts'
+import { ArtifactError, EXITS } from '../../schemas/problems.ts'
+import { makeBytes } from '../support/content.ts'
+import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'
+import { stealSigner } from '../support/forged-log.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+import { makeWorkFolder, type WorkFolder } from '../support/work-folder.ts'
+
+/** Enough leaves for nodes on several levels; the head seen is neither the newest nor a power of two. */
+const LEAVES = 11
+const SEEN = 6
+
+let server: TestServer
+let proxy: FaultProxy
+let work: WorkFolder
+let connection: Connection
+let claim: RecordClaim
+let seen: OpenedCheckpoint
+let newest: OpenedCheckpoint
+let old: string
+
+beforeAll(async () => {
+  server = await startTestServer({ signed: true })
+  proxy = await startFaultProxy(server.url)
+  work = await makeWorkFolder()
+  const timing = { retryFirstMs: 0, retryMaxMs: 0 }
+  connection = connect({ url: proxy.url, token: server.token, timing })
+  const { key } = await stealSigner(server.dataFolder)
+  const heads: string[] = []
+  for (let run = 0; run < LEAVES; run++) {
+    await writeFile(work.at('file'), makeBytes(1000, `file ${run}`))
+    const { receipt } = await upload(connection, { file: work.at('file') }, { task: 'log', run })
+    heads.push(receipt ?? '')
+  }
+  const open = (receipt: string) => openCheckpoint(parseReceipt(receipt).checkpoint, trustLog(key))
+  old = heads[3] ?? ''
+  seen = open(heads[SEEN - 1] ?? '')
+  newest = open(heads[LEAVES - 1] ?? '')
+  const signal = new AbortController().signal
+  claim = await fetchClaim(connection, { task: 'log', run: 3, name: 'file' }, signal)
+})
+
+afterAll(async () => {
+  await connection[Symbol.asyncDispose]()
+  await proxy[Symbol.asyncDispose]()
+  await server[Symbol.asyncDispose]()
+  await work[Symbol.asyncDispose]()
+})
+
+/** What a client that knows the log up to `seen` believes after one look; `receipt` as in `vouch()`. */
+async function look(receipt: string | undefined) {
+  const known = rememberForNow()
+  await known.swapKey(proxy.url, undefined, seen.key)
+  await known.swapHead(undefined, seen)
+  // A connection of its own: it keeps no tiles of an earlier look.
+  await using fresh = connect({
+    url: proxy.url,
+    token: server.token,
+    timing: { retryFirstMs: 0, retryMaxMs: 0 },
+  })
+  const trust = openTrust(fresh, { known })
+  try {
+    const { checks } = await trust.vouch(claim, { receipt })
+    const head = await known.findHead(seen.key)
+    return { checks, size: head?.size, root: head && Buffer.from(head.root).toString('hex') }
+  } catch (error) {
+    const head = await known.findHead(seen.key)
+    return { error, size: head?.size }
+  }
+}
+
+/** The addresses of the log that one look asks for, with their answers. */
+async function record(receipt: string | undefined): Promise<Map<string, Buffer>> {
+  proxy.seen.length = 0
+  await look(receipt)
+  const paths = proxy.seen.map(({ path }) => path)
+  const answers = new Map<string, Buffer>()
+  for (const path of paths) {
+    const headers = { authorization: `Bearer ${server.token}` }
+    const reply = await request(server.url + path, { headers })
+    answers.set(path, Buffer.from(await reply.body.arrayBuffer()))
+  }
+  return answers
+}
+
+/** One bit, another letter, a byte less, a byte more. */
+function* mutantsAt(bytes: Buffer, at: number): Generator<Buffer> {
+  const value = bytes[at] ?? 0
+  for (const other of [value ^ 1, value ^ 0x20]) {
+    const mutant = Buffer.from(bytes)
+    mutant[at] = other
+    yield mutant
+  }
+  yield Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1)])
+  yield Buffer.concat([bytes.subarray(0, at), Buffer.of(value), bytes.subarray(at)])
+}
+
+describe('vouch() of answers with any byte changed', () => {
+  it.each([
+    ['the newest receipt, joined by tiles', undefined, ['/receipt', '/tile/']],
+    ['an older receipt, and the newest head', 'old', ['/checkpoint', '/tile/']],
+  ] as const)(
+    'believes nothing else: %s',
+    async (_, which, kinds) => {
+      const receipt = which === undefined ? undefined : old
+      proxy.fault = () => undefined
+      const good = await look(receipt)
+      const root = Buffer.from(newest.root).toString('hex')
+      expect(good).toEqual({ checks: LOG_CHECKS, size: LEAVES, root })
+      const answers = await record(receipt)
+      for (const kind of kinds)
+        expect([...answers.keys()].some((path) => path.includes(kind))).toBe(true)
+      let tried = 0
+      let irrelevant = 0
+      const codes = new Set<string>()
+      for (const [path, bytes] of answers)
+        for (let at = 0; at < bytes.length; at++)
+          for (const body of mutantsAt(bytes, at)) {
+            // In a run of equal bytes one more or one less is the same wherever it is; all are tried.
+            proxy.fault = (one) =>
+              one.path === path ? { kind: 'answer', status: 200, body } : undefined
+            const found = await look(receipt)
+            tried += 1
+            if ('error' in found) {
+              const { error } = found
+              expect(error, `${path} at ${at}`).toBeInstanceOf(ArtifactError)
+              if (!(error instanceof ArtifactError)) continue
+              codes.add(error.code)
+              expect([EXITS.integrity, EXITS.unreachable, EXITS.unexpected]).toContain(
+                error.row.exit,
+              )
+              expect(error.code).not.toBe('internal')
+              expect(found.size, `${path} at ${at}: nothing is remembered`).toBe(SEEN)
+            } else {
+              irrelevant += 1
+              expect(found, `${path} at ${at}`).toEqual(good)
+            }
+          }
+      expect(tried).toBeGreaterThan(1000)
+      expect({ which, tried, irrelevant, codes: [...codes].sort() }).toMatchSnapshot()
+    },
+    300_000,
+  )
+})
