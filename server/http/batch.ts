@@ -1,13 +1,13 @@
 /** Door of `POST /v1/artifacts`. */
 import { endpoints } from '../../schemas/api.ts'
 import type { Intake } from '../intake/session.ts'
-import type { Sequencer } from '../log/sequencer.ts'
 import { sealBatch } from '../seal/batch.ts'
+import type { Sealer } from '../seal/seal.ts'
 import { type App, mount, reply } from './mount.ts'
 
 /** Door for many small artifacts at once. */
-export function mountBatch(app: App, intake: Intake, sequencer: Sequencer): void {
+export function mountBatch(app: App, intake: Intake, sealer: Sealer): void {
   mount(app, 'sealBatch', endpoints.sealBatch, async ({ body, principal }) =>
-    reply(200, await sealBatch(intake, sequencer, principal, body.artifacts)),
+    reply(200, await sealBatch(intake, sealer, principal, body.artifacts)),
   )
 }

@@ -7,7 +7,7 @@ import { findArtifact } from '../records/artifacts.ts'
 import type { Sql } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import { endOpen } from '../records/upload-endings.ts'
-import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
+import { formatUpload, type SettledRecord, type UploadRecord } from '../records/upload-row.ts'
 import { findBoundParts, findUpload, moveProgress } from '../records/uploads.ts'
 import { ended, type Intake, openSession } from './session.ts'
 
@@ -24,8 +24,9 @@ export async function getOwnUpload(
 }
 
 /** The wire form, with the artifact when it is sealed. */
-export async function describeUpload(sql: Sql, record: UploadRecord): Promise<Upload> {
-  if (record.state !== 'sealed') return formatUpload(record)
+export async function describeUpload(sql: Sql, record: SettledRecord): Promise<Upload> {
+  if (record.state !== 'sealed' || record.artifact !== undefined)
+    return formatUpload(record, record.artifact)
   const stored = await findArtifact(sql, record.task, record.run, record.name)
   return formatUpload(record, stored?.artifact)
 }

@@ -117,6 +117,19 @@ export async function findArtifact(
   return row === undefined ? undefined : formatStored(row)
 }
 
+/** Which of these names are sealed, and as what; in no order. */
+export async function findArtifacts(
+  sql: AnySql,
+  wanted: readonly { task: string; run: number; name: string }[],
+): Promise<Artifact[]> {
+  const rows = await sql<ArtifactRow[]>`
+    select ${columns(sql)} from artifact.artifact
+    where (task, run, name) in (select * from unnest(
+      ${wanted.map(({ task }) => task)}::text[], ${wanted.map(({ run }) => run)}::int[],
+      ${wanted.map(({ name }) => name)}::text[]))`
+  return rows.map((row) => formatStored(row).artifact)
+}
+
 /** The part digests of a sealed artifact in order, or `undefined` when there is no such artifact. */
 export async function findParts(
   sql: AnySql,

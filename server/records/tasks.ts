@@ -22,17 +22,20 @@ export async function ensureRun(sql: AnySql, task: string, run: number): Promise
   await sql`insert into artifact.run (task, run) values (${task}, ${run}) on conflict do nothing`
 }
 
-/** The same for many, in two statements. */
+/** The same for many, in two statements. In one order for all, so that nobody waits in a circle. */
 export async function ensureRuns(
   sql: AnySql,
   wanted: readonly { task: string; run: number }[],
 ): Promise<void> {
   const tasks = wanted.map(({ task }) => task)
   await sql`
-    insert into artifact.task (task) select distinct unnest(${tasks}::text[]) on conflict do nothing`
+    insert into artifact.task (task)
+    select distinct task from unnest(${tasks}::text[]) as new (task) order by task
+    on conflict do nothing`
   await sql`
     insert into artifact.run (task, run)
     select distinct task, run from unnest(${tasks}::text[], ${wanted.map(({ run }) => run)}::int[]) as new (task, run)
+    order by task, run
     on conflict do nothing`
 }
 

@@ -97,6 +97,8 @@ export async function insertVerifying(
         lease_until timestamptz, token_id uuid, token_name text, opened_at timestamptz,
         expires_at timestamptz
       )
+      -- In one order for all: two that repeat the same uploads wait for each other, not in a circle.
+      order by id
       on conflict do nothing
       returning ${columns(tx)}`
     const inserted = new Set(rows.map((row) => row.id))

@@ -33,6 +33,9 @@ export interface UploadRecord {
   expiresAt: Date
 }
 
+/** An upload, and the artifact that it became when that is known without another look. */
+export type SettledRecord = UploadRecord & { artifact?: Artifact }
+
 /** As it comes from Postgres. */
 export interface UploadRow {
   id: string

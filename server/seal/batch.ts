@@ -1,27 +1,35 @@
 /**
  * Many small artifacts in one request, for tools that seal thousands: the bytes come with the claim,
  * so opening, sending and sealing are one step, and all share one transaction where they can.
+ *
+ *     one insert: uploads, verifying -> store each -> re-read and hash -> seal, as for any upload
+ *
+ * An upload made here looks like one whose verifier holds the lease; when that one dies, whoever
+ * takes the lease goes on with it as with any other.
  */
-import { createHash, randomUUID } from 'node:crypto'
-import pLimit from 'p-limit'
+import { createHash } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Artifact } from '../../schemas/artifact.ts'
 import type { SealedBatch, SmallArtifact } from '../../schemas/batch.ts'
-import { ArtifactError, formatProblem } from '../../schemas/problems.ts'
+import { ArtifactError, formatProblem, parseProblem } from '../../schemas/problems.ts'
 import { checkMayUpload, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import { alreadySealed } from '../intake/open.ts'
-import type { Intake } from '../intake/session.ts'
-import type { Sequencer } from '../log/sequencer.ts'
-import { findArtifact } from '../records/artifacts.ts'
+import { ended, type Intake } from '../intake/session.ts'
+import { findArtifacts } from '../records/artifacts.ts'
+import { toDatabaseProblem } from '../records/database.ts'
 import { ensureRuns } from '../records/tasks.ts'
-import { insertVerifying, type NewVerifying } from '../records/upload-endings.ts'
+import { insertVerifying, type NewVerifying, takeVerifying } from '../records/upload-endings.ts'
 import type { UploadRecord } from '../records/upload-row.ts'
-import type { BlobPlan } from '../stores/store.ts'
-import { type Claim, checkBytes } from './reread.ts'
-import { LEASE_SECONDS, recordOf } from './seal.ts'
+import { findUpload } from '../records/uploads.ts'
+import { WHOLE_SESSION } from '../stores/store.ts'
+import type { Claim } from './reread.ts'
+import { LEASE_SECONDS, type Sealer } from './seal.ts'
 
-/** Objects that are stored at the same time. */
-const STORE_CONCURRENCY = 16
+/** How long a repeated artifact waits for the request that seals it. */
+const PATIENCE_MS = 2000
+/** How often it looks whether that one is done. */
+const POLL_MS = 100
 
 type Outcome = SealedBatch['outcomes'][number]
 
@@ -31,42 +39,43 @@ interface Item {
   claim: Claim
 }
 
-/** Seals what can be sealed; never throws for one of many. The outcomes are in the order of the request. */
+/**
+ * Seals what can be sealed, and says of every artifact what became of it, in the order of the
+ * request. Repeating it with the same ids gives the same artifacts. Throws `unauthenticated`, and
+ * what the database throws before anything was begun.
+ */
 export async function sealBatch(
   intake: Intake,
-  sequencer: Sequencer,
+  sealer: Sealer,
   principal: Principal,
   requests: readonly SmallArtifact[],
 ): Promise<SealedBatch> {
   const { token } = principal
   if (token === undefined) throw unauthenticated()
-  const items = requests.map((request) => attempt(() => readItem(principal, request)))
-  const good = items.filter((item): item is Item => !(item instanceof ArtifactError))
-  const holder = randomUUID()
-  const uploads = await openAll(intake, token, good, holder)
-  const limit = pLimit(STORE_CONCURRENCY)
-  const outcomes = await Promise.all(
-    items.map(async (item): Promise<Outcome> => {
-      if (item instanceof ArtifactError) return refused(item)
-      try {
-        const upload = uploads.get(item.request.id)
-        const artifact =
-          upload === undefined
-            ? await findKnown(intake, item)
-            : await sealItem(intake, sequencer, upload, item, holder, limit)
-        return { outcome: 'sealed', artifact }
-      } catch (error) {
-        if (error instanceof ArtifactError) return refused(error)
-        throw error
-      }
-    }),
-  )
-  return { outcomes }
+  const items = requests.map((request) => attempt(() => readItem(intake, principal, request)))
+  const firsts = new Map<string, Item>()
+  for (const item of items)
+    if (!(item instanceof ArtifactError) && !firsts.has(item.request.id))
+      firsts.set(item.request.id, item)
+  const seals = await startSeals(intake, sealer, token, [...firsts.values()])
+  const outcomes = items.map(async (item): Promise<Outcome> => {
+    if (item instanceof ArtifactError) return refused(item)
+    const first = firsts.get(item.request.id)
+    if (first !== undefined && !hasSameWords(first, item)) return refused(idInUse(item))
+    return settle(seals.get(item.request.id))
+  })
+  return { outcomes: await all(outcomes) }
 }
 
-function readItem(principal: Principal, request: SmallArtifact): Item {
+function readItem({ settings }: Intake, principal: Principal, request: SmallArtifact): Item {
   checkMayUpload(principal, request.task, request.name)
   const bytes = Buffer.from(request.content, 'base64')
+  const sizeBytes = BigInt(bytes.length)
+  if (sizeBytes > settings.sizeBytesMax)
+    throw new ArtifactError('limit_exceeded', `Cannot seal ${request.name}: it is too large`, {
+      expected: `at most ${settings.sizeBytesMax} bytes`,
+      found: `${sizeBytes} bytes`,
+    })
   const found = createHash('sha256').update(bytes).digest('hex')
   if (found !== request.sha256)
     throw new ArtifactError('digest_mismatch', `Cannot seal ${request.name}: the SHA-256 differs`, {
@@ -74,23 +83,59 @@ function readItem(principal: Principal, request: SmallArtifact): Item {
       found,
     })
   const parts = bytes.length === 0 ? [] : [{ number: 1, sizeBytes: bytes.length, sha256: found }]
-  return { request, bytes, claim: { sha256: found, sizeBytes: BigInt(bytes.length), parts } }
+  return { request, bytes, claim: { sha256: found, sizeBytes, parts } }
 }
 
-/** The uploads that are new, by id, already in the state that a seal leaves when it is broken off. */
-async function openAll(
+/** The artifacts to be, by id of the upload. */
+async function startSeals(
   intake: Intake,
+  sealer: Sealer,
   token: { id: string; name: string },
   items: readonly Item[],
+): Promise<Map<string, Promise<Artifact>>> {
+  if (items.length === 0) return new Map()
+  const sealed = new Map(
+    (
+      await findArtifacts(
+        intake.sql,
+        items.map(({ request }) => request),
+      )
+    ).map((artifact) => [artifact.reference, artifact]),
+  )
+  const unknown = items.filter(({ request }) => !sealed.has(referenceOf(request)))
+  const fresh = await openAll(intake, sealer.holder, token, unknown)
+  return new Map(
+    items.map((item) => {
+      const known = sealed.get(referenceOf(item.request))
+      const upload = fresh.get(item.request.id)
+      const seal =
+        known !== undefined
+          ? judgeSealed(item, known)
+          : upload !== undefined
+            ? sealer.sealWhole(upload, item.claim, item.bytes)
+            : goOn(intake, sealer, item)
+      return [item.request.id, seal]
+    }),
+  )
+}
+
+function referenceOf({ task, run, name }: SmallArtifact): string {
+  return `${task}/${run}/${name}`
+}
+
+/** The uploads that are new, by id, each in the state that a seal leaves when it is broken off. */
+async function openAll(
+  { sql, clock, settings, store }: Intake,
   holder: string,
+  token: { id: string; name: string },
+  items: readonly Item[],
 ): Promise<Map<string, UploadRecord>> {
   if (items.length === 0) return new Map()
-  const { sql, clock, settings, store } = intake
-  const openedAt = clock()
   await ensureRuns(
     sql,
     items.map(({ request }) => request),
   )
+  const openedAt = clock()
   const partSizeBytes = Math.max(settings.partSizeBytes, store.limits.partSizeMinBytes, 65_536)
   const uploads = items.map(
     ({ request, claim }): NewVerifying => ({
@@ -104,48 +149,104 @@ async function openAll(
       openedAt,
       expiresAt: new Date(openedAt.getTime() + settings.uploadTtlSeconds * 1000),
       holder,
-      leaseUntil: new Date(openedAt.getTime() + LEASE_SECONDS * 1000),
+      leaseUntil: leaseUntil(openedAt),
     }),
   )
   const records = await insertVerifying(sql, uploads)
   return new Map(records.map((record) => [record.id, record]))
 }
 
-async function sealItem(
-  intake: Intake,
-  sequencer: Sequencer,
-  upload: UploadRecord,
-  { bytes, claim }: Item,
-  holder: string,
-  limit: ReturnType<typeof pLimit>,
-): Promise<Artifact> {
-  const plan: BlobPlan = {
-    key: upload.blobKey,
-    sizeBytes: claim.sizeBytes,
-    partSizeBytes: upload.partSizeBytes,
-    contentType: upload.contentType,
-  }
-  const blob = await limit(async () => {
-    const stored = await intake.store.put(plan, bytes)
-    if (upload.policy === 'reread')
-      await checkBytes(intake.store.read(upload.blobKey, stored.tag), claim, async () => undefined)
-    return stored
-  })
-  return sequencer.seal({ artifact: recordOf(upload, claim, intake.store.kind, blob), holder })
+function leaseUntil(at: Date): Date {
+  return new Date(at.getTime() + LEASE_SECONDS * 1000)
 }
 
-/** An id that was used before: the same artifact is as good as sealed now. */
-async function findKnown(intake: Intake, { request, claim }: Item): Promise<Artifact> {
-  const { task, run, name } = request
-  const artifact = (await findArtifact(intake.sql, task, run, name))?.artifact
-  if (artifact === undefined)
+async function judgeSealed({ claim }: Item, artifact: Artifact): Promise<Artifact> {
+  const sizeBytes = String(claim.sizeBytes)
+  if (artifact.sha256 === claim.sha256 && artifact.sizeBytes === sizeBytes) return artifact
+  throw alreadySealed(artifact, claim.sha256, sizeBytes)
+}
+
+/**
+ * The id is known: the same request came before, and its reply was lost, or its server was. Waits a
+ * while for whoever is at it, and takes over from one who is gone. Throws `upload_conflict` when the
+ * id stands for something else, `overloaded` when the other one is not done yet, and why the upload
+ * has failed if it has.
+ */
+async function goOn(
+  intake: Intake,
+  sealer: Sealer,
+  item: Item,
+  patienceMs = PATIENCE_MS,
+): Promise<Artifact> {
+  const { sql, clock } = intake
+  const upload = await findUpload(sql, item.request.id)
+  if (upload === undefined || !isSameUpload(upload, item)) throw idInUse(item)
+  if (upload.state === 'failed' && upload.problem !== undefined) throw parseProblem(upload.problem)
+  if (upload.state === 'aborted' || upload.state === 'expired') throw ended(upload)
+  if (upload.state === 'sealed') {
+    const [artifact] = await findArtifacts(sql, [upload])
+    if (artifact === undefined) throw new Error(`Upload ${upload.id} is sealed without artifact`)
+    return judgeSealed(item, artifact)
+  }
+  const at = clock()
+  const lease = { holder: sealer.holder, at, until: leaseUntil(at) }
+  const taken = await takeVerifying(sql, upload.id, item.claim, lease)
+  if (taken !== undefined) return sealer.sealWhole(taken, item.claim, item.bytes)
+  if (patienceMs <= 0)
     throw new ArtifactError(
-      'upload_conflict',
-      `Cannot seal ${name}: the id ${request.id} is in use`,
+      'overloaded',
+      `Cannot seal ${item.request.name}: another request does, and is not done yet`,
+      { retryAfterSeconds: 1 },
     )
-  if (artifact.sha256 !== claim.sha256)
-    throw alreadySealed(artifact, claim.sha256, String(claim.sizeBytes))
-  return artifact
+  await delay(POLL_MS)
+  return goOn(intake, sealer, item, patienceMs - POLL_MS)
+}
+
+/** Whether the upload was made by this very request, word for word. */
+function isSameUpload(upload: UploadRecord, { request, claim }: Item): boolean {
+  return (
+    // One that is sent in parts keeps its parts elsewhere.
+    upload.storeSession === WHOLE_SESSION &&
+    upload.claim?.sizeBytes === claim.sizeBytes &&
+    spell(upload) === spell({ ...request, sha256: claim.sha256 })
+  )
+}
+
+function hasSameWords({ request: one }: Item, { request: other }: Item): boolean {
+  return spell(one) === spell(other)
+}
+
+function spell(
+  words: Pick<UploadRecord, 'task' | 'run' | 'name' | 'sha256' | 'contentType' | 'labels'>,
+): string {
+  const { task, run, name, sha256, contentType } = words
+  const labels = Object.entries(words.labels).sort(([one], [other]) => (one < other ? -1 : 1))
+  return JSON.stringify([task, run, name, sha256, contentType, labels])
+}
+
+function idInUse({ request }: Item): ArtifactError {
+  return new ArtifactError(
+    'upload_conflict',
+    `Cannot seal ${request.name}: the id ${request.id} is in use`,
+    { expected: 'an id that stands for nothing else', found: referenceOf(request) },
+  )
+}
+
+async function settle(seal: Promise<Artifact> | undefined): Promise<Outcome> {
+  if (seal === undefined) throw new Error('An artifact of the batch was lost')
+  try {
+    return { outcome: 'sealed', artifact: await seal }
+  } catch (error) {
+    const problem = toDatabaseProblem(error)
+    if (problem instanceof ArtifactError) return refused(problem)
+    throw error
+  }
+}
+
+/** Waits for all, even when one of them throws: what is under way is not left alone. */
+async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(promises)
+  return Promise.all(promises)
 }
 
 function refused(error: ArtifactError): Outcome {

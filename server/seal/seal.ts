@@ -11,6 +11,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit from 'p-limit'
+import type { Artifact } from '../../schemas/artifact.ts'
 import { countParts } from '../../schemas/part-plan.ts'
 import { ArtifactError, formatProblem, parseProblem } from '../../schemas/problems.ts'
 import type { SealUpload } from '../../schemas/upload.ts'
@@ -26,7 +27,7 @@ import {
   reopenUpload,
   takeVerifying,
 } from '../records/upload-endings.ts'
-import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
+import { formatUpload, type SettledRecord, type UploadRecord } from '../records/upload-row.ts'
 import { findBoundParts, findUpload } from '../records/uploads.ts'
 import type { Blob } from '../stores/store.ts'
 import { checkClaim } from './claim.ts'
@@ -34,13 +35,26 @@ import { type Claim, checkBytes } from './reread.ts'
 
 /** A verifier that says nothing for this long has lost its right. */
 export const LEASE_SECONDS = 30
+/** Objects that one process stores at the same time, when their bytes came with the claim. */
+const SMALL_CONCURRENCY = 16
 /** How often progress is written while the bytes are read. */
 const PROGRESS_MS = 1000
 /** How often a server looks whether another one is done. */
 const POLL_MS = 200
 
-/** Why a seal stopped without an outcome, if it did. */
-type Setback = { error: unknown } | undefined
+/** One upload that this process verifies. */
+interface Verification {
+  upload: UploadRecord
+  claim: Claim
+  /** All of it, when it came with the claim: then it is stored first. */
+  bytes?: Uint8Array
+}
+
+/** How a verification ended: for good, or for now. */
+type Result =
+  | { outcome: 'sealed'; artifact: Artifact; upload: SettledRecord }
+  | { outcome: 'failed'; error: ArtifactError }
+  | { outcome: 'set-back'; error: unknown }
 
 export interface SealerOptions {
   /** Objects that one process re-reads at the same time. */
@@ -59,7 +73,14 @@ export interface Sealer extends AsyncDisposable {
    * Throws the problem of an upload that failed, and `upload_ended`, `upload_conflict`, or what
    * {@link checkClaim} finds. Repeat it while the state is `verifying`.
    */
-  requestSeal(upload: UploadRecord, request: SealUpload): Promise<UploadRecord>
+  requestSeal(upload: UploadRecord, request: SealUpload): Promise<SettledRecord>
+  /** Who this process is when it holds the right to verify an upload. */
+  readonly holder: string
+  /**
+   * Stores and seals an upload for which this process holds that right and whose bytes it has, and
+   * returns the record. Throws why not: the upload has failed then, or waits for the next try.
+   */
+  sealWhole(upload: UploadRecord, claim: Claim, bytes: Uint8Array): Promise<Artifact>
   /** Goes on with an upload whose verifier is gone. */
   recover(upload: UploadRecord): Promise<void>
 }
@@ -68,26 +89,31 @@ export interface Sealer extends AsyncDisposable {
 export function createSealer(intake: Intake, sequencer: Sequencer, options: SealerOptions): Sealer {
   const holder = randomUUID()
   const limit = pLimit(options.concurrency)
+  const smallLimit = pLimit(SMALL_CONCURRENCY)
   const stop = new AbortController()
-  const running = new Map<string, Promise<Setback>>()
+  const running = new Map<string, Promise<Result>>()
+
+  const setBack = async (upload: UploadRecord, error: unknown): Promise<Result> => {
+    options.onSetback(upload, error)
+    // A part that never came can still be sent; anything else is for the next try.
+    const giveBack =
+      error instanceof ArtifactError && error.code === 'part_missing'
+        ? reopenUpload
+        : releaseVerifying
+    await giveBack(intake.sql, upload.id, holder).catch(() => undefined)
+    return { outcome: 'set-back', error }
+  }
 
   /** Runs a seal for which this process holds the lease; never rejects. */
-  const start = (upload: UploadRecord, claim: Claim): Promise<Setback> => {
-    const run = limit(() => runSeal(intake, sequencer, upload, claim, holder, stop.signal))
-      .then((outcome): Setback => {
-        options.onOutcome(outcome, upload)
-        return undefined
+  const start = (verification: Verification): Promise<Result> => {
+    const { upload, bytes } = verification
+    const turn = bytes === undefined ? limit : smallLimit
+    const run = turn(() => runSeal(intake, sequencer, verification, holder, stop.signal))
+      .then((result) => {
+        options.onOutcome(result.outcome, upload)
+        return result
       })
-      .catch(async (error: unknown): Promise<Setback> => {
-        options.onSetback(upload, error)
-        // A part that never came can still be sent; anything else is for the next try.
-        const giveBack =
-          error instanceof ArtifactError && error.code === 'part_missing'
-            ? reopenUpload
-            : releaseVerifying
-        await giveBack(intake.sql, upload.id, holder).catch(() => undefined)
-        return { error }
-      })
+      .catch((error: unknown) => setBack(upload, error))
       .finally(() => running.delete(upload.id))
     running.set(upload.id, run)
     return run
@@ -104,15 +130,26 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
       if (!running.has(upload.id)) {
         checkClaim(upload, claim, await findBoundParts(intake.sql, upload.id))
         const taken = await takeLease(upload.id, claim)
-        if (taken !== undefined) void start(taken, claim)
+        if (taken !== undefined) void start({ upload: taken, claim })
       }
       const run = running.get(upload.id)
-      const setback = run === undefined ? undefined : await patiently(run, options.patienceMs)
-      if (setback !== undefined) throw setback.error
+      const result = run === undefined ? undefined : await patiently(run, options.patienceMs)
+      if (result?.outcome === 'set-back') throw result.error
       const patienceMs = run === undefined ? options.patienceMs : 0
-      const after = await findOutcome(intake.sql, upload, patienceMs)
+      const after =
+        result?.outcome === 'sealed' && result.artifact.uploadId === upload.id
+          ? result.upload
+          : await findOutcome(intake.sql, upload, patienceMs)
       checkSealable(after, claim)
       return after
+    },
+
+    holder,
+
+    async sealWhole(upload, claim, bytes) {
+      const result = await (running.get(upload.id) ?? start({ upload, claim, bytes }))
+      if (result.outcome === 'sealed') return result.artifact
+      throw result.error
     },
 
     async recover(upload) {
@@ -122,7 +159,7 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
       // More parts can be bound than the claim has: a stream of unknown size may have been cut.
       const count = countParts(upload.claim.sizeBytes, upload.partSizeBytes)
       const parts = (await findBoundParts(intake.sql, upload.id)).slice(0, count)
-      await start(taken, { ...upload.claim, parts })
+      await start({ upload: taken, claim: { ...upload.claim, parts } })
     },
 
     async [Symbol.asyncDispose]() {
@@ -152,15 +189,14 @@ function checkSealable(upload: UploadRecord, claim: Claim): void {
 async function runSeal(
   intake: Intake,
   sequencer: Sequencer,
-  upload: UploadRecord,
-  claim: Claim,
+  verification: Verification,
   holder: string,
   signal: AbortSignal,
-): Promise<'sealed' | 'failed'> {
+): Promise<Exclude<Result, { outcome: 'set-back' }>> {
   signal.throwIfAborted()
+  const { upload, claim } = verification
   try {
-    const session = await openSession(intake, upload)
-    const blob = await intake.store.complete(session, claim.parts)
+    const blob = await storeBlob(intake, verification)
     // From here on no grant can write the object: what is read now is what will be served.
     checkBlobSize(blob, claim)
     if (upload.policy === 'reread') await reread(intake, upload, claim, blob, holder, signal)
@@ -168,8 +204,16 @@ async function runSeal(
   } catch (error) {
     if (!(error instanceof ArtifactError) || error.row.retryable || signal.aborted) throw error
     if (error.code === 'part_missing' || error.code === 'storage_full') throw error
-    return intake.sql.begin((tx) => giveUp(intake, tx, upload, holder, error))
+    await intake.sql.begin((tx) => giveUp(intake, tx, upload, holder, error))
+    return { outcome: 'failed', error }
   }
+}
+
+async function storeBlob(intake: Intake, { upload, claim, bytes }: Verification): Promise<Blob> {
+  if (bytes === undefined)
+    return intake.store.complete(await openSession(intake, upload), claim.parts)
+  const { blobKey: key, partSizeBytes, contentType } = upload
+  return intake.store.put({ key, sizeBytes: claim.sizeBytes, partSizeBytes, contentType }, bytes)
 }
 
 function checkBlobSize(blob: Blob, claim: Claim): void {
@@ -211,18 +255,27 @@ async function publish(
   claim: Claim,
   blob: Blob,
   holder: string,
-): Promise<'sealed'> {
-  await sequencer.seal({ artifact: recordOf(upload, claim, intake.store.kind, blob), holder })
-  return 'sealed'
+): Promise<Result & { outcome: 'sealed' }> {
+  const record = recordOf(upload, claim, intake.store.kind, blob)
+  const artifact = await sequencer.seal({ artifact: record, holder })
+  return { outcome: 'sealed', artifact, upload: settledRecord(upload, claim, artifact) }
+}
+
+/** The upload as the transaction that sealed it as a new artifact left it. */
+function settledRecord(upload: UploadRecord, claim: Claim, artifact: Artifact): SettledRecord {
+  const { sha256, sizeBytes } = claim
+  return {
+    ...upload,
+    artifact,
+    state: 'sealed',
+    claim: { sha256, sizeBytes },
+    verifiedBytes: sizeBytes,
+    movedAt: new Date(artifact.sealedAt),
+  }
 }
 
 /** What a verified upload becomes. */
-export function recordOf(
-  upload: UploadRecord,
-  claim: Claim,
-  store: string,
-  blob: Blob,
-): NewArtifact {
+export function recordOf(upload: UploadRecord, claim: Claim, store: string, blob: Blob): NewArtifact {
   return {
     task: upload.task,
     run: upload.run,
@@ -251,12 +304,11 @@ async function giveUp(
   upload: UploadRecord,
   holder: string,
   error: ArtifactError,
-): Promise<'failed'> {
+): Promise<void> {
   const now = intake.clock()
   const after = await endFailed(tx, upload.id, holder, now, formatProblem(error))
   if (after === undefined) throw lostLease(upload)
   await appendUploadEvent(tx, formatUpload(after), now)
-  return 'failed'
 }
 
 function lostLease(upload: UploadRecord): ArtifactError {
@@ -267,12 +319,12 @@ function leaseFrom(at: Date): { at: Date; until: Date } {
   return { at, until: new Date(at.getTime() + LEASE_SECONDS * 1000) }
 }
 
-async function patiently(run: Promise<Setback>, patienceMs: number): Promise<Setback> {
+async function patiently(run: Promise<Result>, patienceMs: number): Promise<Result | undefined> {
   const timer = new AbortController()
   const pause = delay(patienceMs, undefined, { signal: timer.signal }).catch(() => undefined)
-  const setback = await Promise.race([run, pause])
+  const result = await Promise.race([run, pause])
   timer.abort()
-  return setback
+  return result
 }
 
 /** The upload as it is now, or, while another server verifies it, once it has ended or `patienceMs` are over. */
