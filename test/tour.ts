@@ -5,8 +5,9 @@
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { chmod, mkdir, open, readdir, readFile, stat } from 'node:fs/promises'
+import { chmod, mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
+import postgres from 'postgres'
 import { Artifact } from '../schemas/artifact.ts'
 import { EXITS } from '../schemas/problems.ts'
 import { makePlace, type Place, runProgram, startOwnServer } from './support/own-server.ts'
@@ -35,16 +36,25 @@ async function tour(place: Place, file: string, signal: AbortSignal): Promise<vo
   say('1. A server on an empty data folder: embedded Postgres, bytes in a folder.')
   await using server = await startOwnServer(place, signal)
   say(`  ready after ${server.readySeconds.toFixed(1)} s`)
-  const record = await showUpload(run, file, size)
+  const receipt = join(place.folder, 'receipt')
+  const record = await showUpload(run, file, size, receipt)
   await showRun(run, record, join(place.folder, 'SHA256SUMS'))
   await showGet(run, record, file, join(place.folder, 'back'))
   await showRefusal(run, record, place)
+  await showReceipt(run, file, receipt, place)
+  await showRewrittenRecord(run, place)
   hold('the server stops cleanly', await server.stop(), 0)
 }
 
-async function showUpload(run: Run, file: string, size: number): Promise<Artifact> {
+async function showUpload(
+  run: Run,
+  file: string,
+  size: number,
+  receipt: string,
+): Promise<Artifact> {
   say(`\n2. Upload ${size} bytes in parts; the store refuses every part whose SHA-256 differs.`)
-  const reference = (await run(['upload', file, 'tour'])).trim().split('\n').at(-1) ?? ''
+  const reference =
+    (await run(['upload', file, 'tour', '--receipt', receipt])).trim().split('\n').at(-1) ?? ''
   say('\n3. The sealed record. Nothing in it ever changes.')
   await run(['info', reference])
   const record = Artifact.parse(
@@ -84,6 +94,58 @@ async function showRefusal(run: Run, record: Artifact, place: Place): Promise<vo
   await run(['get', record.reference, '--verify', '-o', target], { exit: EXITS.integrity })
   say(`  held: it is refused with exit ${EXITS.integrity}`)
   hold('nothing is left behind', (await readdir(folder)).join(), '')
+}
+
+async function showReceipt(run: Run, file: string, receipt: string, place: Place): Promise<void> {
+  say('\n7. The receipt proves without the server that this very file is in the log.')
+  const key = (await readFile(join(place.dataFolder, 'signer', 'key.pub'), 'utf8')).trim()
+  say((await readFile(receipt, 'utf8')).replace(/^extra .*$/m, 'extra …').trimEnd())
+  await run(['verify', file, '--receipt', receipt, '--log-key', key])
+}
+
+/** The worst insider: superuser of Postgres, with a hand in the store. */
+async function showRewrittenRecord(run: Run, place: Place): Promise<void> {
+  say('\n8. Rewrite a record and its bytes together, as the superuser of Postgres, and get it.')
+  const [good, evil] = ['pay 100 to Ann\n', 'pay 999 to Eve\n']
+  const file = join(place.folder, 'order.txt')
+  await writeFile(file, good)
+  const reference = (await run(['upload', file, 'orders'])).trim().split('\n').at(-1) ?? ''
+  await rewriteRecord(place.dataFolder, reference, Buffer.from(evil))
+  const folder = join(place.folder, 'rewritten')
+  await mkdir(folder)
+  const target = join(folder, 'order.txt')
+  await run(['get', reference, '-o', target], { exit: EXITS.integrity })
+  say(`  held: it is refused with exit ${EXITS.integrity}, though record and bytes agree`)
+  hold('nothing is left behind', (await readdir(folder)).join(), '')
+}
+
+/** Makes record and stored object say `content`, triggers off, as if it had always been so. */
+async function rewriteRecord(
+  dataFolder: string,
+  reference: string,
+  content: Buffer,
+): Promise<void> {
+  const folder = join(dataFolder, 'postgres')
+  const [, , , port] = (await readFile(join(folder, 'data', 'postmaster.pid'), 'utf8')).split('\n')
+  const password = (await readFile(join(folder, 'admin-password'), 'utf8')).trim()
+  const sql = postgres({
+    host: '127.0.0.1',
+    port: Number(port),
+    user: 'postgres',
+    password,
+    database: 'artifact',
+  })
+  const digest = createHash('sha256').update(content).digest()
+  const [task = '', run = '', name = ''] = reference.split('/')
+  await sql`alter table artifact.artifact disable trigger all`
+  const [row] = await sql<[{ blob_key: string }]>`
+    update artifact.artifact set sha256 = ${digest}, part_sha256s = ${digest}
+    where task = ${task} and run = ${Number(run)} and name = ${name} returning blob_key`
+  await sql.end()
+  const object = join(dataFolder, 'store', row.blob_key)
+  await chmod(object, 0o600)
+  await writeFile(object, content)
+  say(`  the record of ${reference} has another SHA-256 now, and the stored bytes have it too`)
 }
 
 function hold(what: string, found: unknown, expected: unknown): void {
