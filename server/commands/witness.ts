@@ -1,4 +1,5 @@
 /** `artifact witness`: somebody else's eyes on a log, as a small server of its own. */
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { z } from 'zod'
 import {
@@ -12,6 +13,7 @@ import {
   text,
 } from '../../client/commands/command.ts'
 import { writeDurable } from '../../client/disk/durable.ts'
+import { type ForkEvidence, formatEvidence } from '../../client/verify/history.ts'
 import { formatNoteKey, type NoteKey, parseNoteKey } from '../../client/verify/note-key.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { readSecretFile } from '../config.ts'
@@ -123,13 +125,15 @@ async function openAudit(
   return createEntryAudit(state, { url: audit.replace(/\/+$/, ''), token })
 }
 
-/** One file for each: evidence is never written over. */
+/** The same evidence goes to the same file, however often it is sent. */
 async function keepEvidence(
   folder: string,
-  evidence: string,
-  { clock, terminal }: CommandContext,
+  evidence: ForkEvidence,
+  { terminal }: CommandContext,
 ): Promise<void> {
-  const path = join(folder, `evidence-${clock().toISOString().replaceAll(':', '-')}.txt`)
-  await writeDurable(path, evidence)
+  const text = formatEvidence(evidence)
+  const digest = createHash('sha256').update(text).digest('hex')
+  const path = join(folder, `evidence-${digest}.txt`)
+  await writeDurable(path, text)
   terminal.warn(`A log showed two histories; the evidence is kept in ${path}`)
 }

@@ -21,7 +21,7 @@
  *     -> names (422) -> persist (409) -> cosign (200)
  */
 import { type Checkpoint, parseCheckpoint } from '../../client/verify/checkpoint.ts'
-import { formatEvidence } from '../../client/verify/history.ts'
+import { type ForkEvidence, judgeEvidence } from '../../client/verify/history.ts'
 import { checkPrefix, type Hash, PROOF_HASHES_MAX } from '../../client/verify/merkle.ts'
 import type { NoteKey, NoteSigner } from '../../client/verify/note-key.ts'
 import { parseHash } from '../../client/verify/proof.ts'
@@ -50,8 +50,8 @@ export interface WitnessParts {
    * anything else when it cannot be read now. Absent: the history alone is checked.
    */
   audit?: ((head: Checkpoint) => Promise<void>) | undefined
-  /** Keeps two signed heads that nothing joins. */
-  onEvidence(text: string): Promise<void>
+  /** Keeps what convicts a log: two heads that it signed and that cannot be of one history. */
+  onEvidence(evidence: ForkEvidence): Promise<void>
 }
 
 export interface WitnessReply {
@@ -73,7 +73,7 @@ export async function addCheckpoint(parts: WitnessParts, body: Uint8Array): Prom
   const known = parts.state.findHead(head.origin)
   if (old !== (known?.size ?? 0)) return conflict(known?.size ?? 0)
   const before = known === undefined ? undefined : parseNote(known.note)
-  const fault = await judge(parts, { ...request, before })
+  const fault = await judge(parts, { ...request, note: { text: note.text, signatures }, before })
   if (fault !== undefined) return fault
   const time = Math.floor(parts.clock().getTime() / 1000)
   const cosignature = signText(note.text, parts.signer, time)
@@ -137,9 +137,7 @@ async function judge(
       return refuse(422, 'nothing was seen before: there is nothing to prove')
   } catch (error) {
     if (!(error instanceof ArtifactError) || before === undefined) throw error
-    await parts.onEvidence(
-      formatEvidence({ older: formatNote(before), newer: formatNote(note), proof }),
-    )
+    await convict(parts, { older: formatNote(before), newer: formatNote(note), proof })
     return refuse(422, 'the proof does not join it to the head that was seen')
   }
   try {
@@ -150,6 +148,13 @@ async function judge(
       return refuse(422, error.message)
     return refuse(503, 'the entries of the log cannot be read now')
   }
+}
+
+/** A proof that leads nowhere convicts nobody: anybody can send one with a head of the log. */
+async function convict(parts: WitnessParts, evidence: ForkEvidence): Promise<void> {
+  const logs = parts.logs.map((key) => ({ key }))
+  const policy = { logs, witnesses: [], groups: [], quorum: 'none' }
+  if (judgeEvidence(evidence, policy) === 'fork') await parts.onEvidence(evidence)
 }
 
 function refuse(status: Exclude<WitnessReply['status'], 200>, reason: string): WitnessReply {
