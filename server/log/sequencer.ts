@@ -59,6 +59,8 @@ export function createSequencer(sql: Sql, clock: () => Date): Sequencer {
 
   async function drain(): Promise<void> {
     isRunning = true
+    // Those who come at the same moment go together, the first one with them.
+    await Promise.resolve()
     while (queue.length > 0) {
       const batch = queue.slice(0, BATCH_MAX)
       queue = queue.slice(BATCH_MAX)

@@ -2,7 +2,7 @@
  * Many small artifacts in one request, for tools that seal thousands: the bytes come with the claim,
  * so opening, sending and sealing are one step, and all share one transaction where they can.
  *
- *     one insert: uploads, verifying -> store each -> re-read and hash -> seal, as for any upload
+ *     one insert: uploads, verifying -> store each -> re-read and hash -> seal all, as any upload
  *
  * An upload made here looks like one whose verifier holds the lease; when that one dies, whoever
  * takes the lease goes on with it as with any other.
@@ -104,6 +104,7 @@ async function startSeals(
   )
   const unknown = items.filter(({ request }) => !sealed.has(referenceOf(request)))
   const fresh = await openAll(intake, sealer.holder, token, unknown)
+  const meeting = createMeeting(fresh.size)
   return new Map(
     items.map((item) => {
       const known = sealed.get(referenceOf(item.request))
@@ -112,11 +113,30 @@ async function startSeals(
         known !== undefined
           ? judgeSealed(item, known)
           : upload !== undefined
-            ? sealer.sealWhole(upload, item.claim, item.bytes)
+            ? meeting((meet) => sealer.sealWhole(upload, item.claim, item.bytes, meet))
             : goOn(intake, sealer, item)
       return [item.request.id, seal]
     }),
   )
+}
+
+/**
+ * Makes those who meet go on together, once each of them is there or has given up: what is sealed at
+ * one moment is sealed by one transaction, and signed once.
+ */
+function createMeeting(count: number) {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  let missing = count
+  return <T>(act: (meet: () => Promise<void>) => Promise<T>): Promise<T> => {
+    let isThere = false
+    const meet = (): Promise<void> => {
+      if (!isThere) missing--
+      isThere = true
+      if (missing === 0) resolve()
+      return promise
+    }
+    return act(meet).finally(() => void meet())
+  }
 }
 
 function referenceOf({ task, run, name }: SmallArtifact): string {

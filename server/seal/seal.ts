@@ -10,7 +10,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import pLimit from 'p-limit'
+import pLimit, { type LimitFunction } from 'p-limit'
 import type { Artifact } from '../../schemas/artifact.ts'
 import { countParts } from '../../schemas/part-plan.ts'
 import { ArtifactError, formatProblem, parseProblem } from '../../schemas/problems.ts'
@@ -47,7 +47,9 @@ interface Verification {
   upload: UploadRecord
   claim: Claim
   /** All of it, when it came with the claim: then it is stored first. */
-  bytes?: Uint8Array
+  bytes?: Uint8Array | undefined
+  /** Called once the bytes are verified: the seal waits for those that shall go with it. */
+  meet?: (() => Promise<void>) | undefined
 }
 
 /** How a verification ended: for good, or for now. */
@@ -79,8 +81,14 @@ export interface Sealer extends AsyncDisposable {
   /**
    * Stores and seals an upload for which this process holds that right and whose bytes it has, and
    * returns the record. Throws why not: the upload has failed then, or waits for the next try.
+   * `meet` is called once the bytes are verified, and waited for before the seal.
    */
-  sealWhole(upload: UploadRecord, claim: Claim, bytes: Uint8Array): Promise<Artifact>
+  sealWhole(
+    upload: UploadRecord,
+    claim: Claim,
+    bytes: Uint8Array,
+    meet?: () => Promise<void>,
+  ): Promise<Artifact>
   /** Goes on with an upload whose verifier is gone. */
   recover(upload: UploadRecord): Promise<void>
 }
@@ -108,7 +116,7 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
   const start = (verification: Verification): Promise<Result> => {
     const { upload, bytes } = verification
     const turn = bytes === undefined ? limit : smallLimit
-    const run = turn(() => runSeal(intake, sequencer, verification, holder, stop.signal))
+    const run = runSeal(intake, sequencer, verification, holder, turn, stop.signal)
       .then((result) => {
         options.onOutcome(result.outcome, upload)
         return result
@@ -146,8 +154,8 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
 
     holder,
 
-    async sealWhole(upload, claim, bytes) {
-      const result = await (running.get(upload.id) ?? start({ upload, claim, bytes }))
+    async sealWhole(upload, claim, bytes, meet) {
+      const result = await (running.get(upload.id) ?? start({ upload, claim, bytes, meet }))
       if (result.outcome === 'sealed') return result.artifact
       throw result.error
     },
@@ -191,15 +199,14 @@ async function runSeal(
   sequencer: Sequencer,
   verification: Verification,
   holder: string,
+  turn: LimitFunction,
   signal: AbortSignal,
 ): Promise<Exclude<Result, { outcome: 'set-back' }>> {
-  signal.throwIfAborted()
-  const { upload, claim } = verification
+  const { upload, claim, meet } = verification
   try {
-    const blob = await storeBlob(intake, verification)
-    // From here on no grant can write the object: what is read now is what will be served.
-    checkBlobSize(blob, claim)
-    if (upload.policy === 'reread') await reread(intake, upload, claim, blob, holder, signal)
+    // The seal itself is not part of the turn: those who wait for it go together.
+    const blob = await turn(() => verifyBlob(intake, verification, holder, signal))
+    await meet?.()
     return await publish(intake, sequencer, upload, claim, blob, holder)
   } catch (error) {
     if (!(error instanceof ArtifactError) || error.row.retryable || signal.aborted) throw error
@@ -207,6 +214,22 @@ async function runSeal(
     await intake.sql.begin((tx) => giveUp(intake, tx, upload, holder, error))
     return { outcome: 'failed', error }
   }
+}
+
+/** The object, complete and as it was claimed. */
+async function verifyBlob(
+  intake: Intake,
+  verification: Verification,
+  holder: string,
+  signal: AbortSignal,
+): Promise<Blob> {
+  signal.throwIfAborted()
+  const { upload, claim } = verification
+  const blob = await storeBlob(intake, verification)
+  // From here on no grant can write the object: what is read now is what will be served.
+  checkBlobSize(blob, claim)
+  if (upload.policy === 'reread') await reread(intake, upload, claim, blob, holder, signal)
+  return blob
 }
 
 async function storeBlob(intake: Intake, { upload, claim, bytes }: Verification): Promise<Blob> {
@@ -275,7 +298,12 @@ function settledRecord(upload: UploadRecord, claim: Claim, artifact: Artifact): 
 }
 
 /** What a verified upload becomes. */
-export function recordOf(upload: UploadRecord, claim: Claim, store: string, blob: Blob): NewArtifact {
+export function recordOf(
+  upload: UploadRecord,
+  claim: Claim,
+  store: string,
+  blob: Blob,
+): NewArtifact {
   return {
     task: upload.task,
     run: upload.run,
