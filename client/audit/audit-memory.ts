@@ -87,6 +87,8 @@ export async function openAuditMemory(
   const draft = goOn ? path : `${path}.${randomBytes(6).toString('hex')}.draft`
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 })
+    // SQLite makes files that others may read: every name is in this one.
+    if (!goOn) await (await open(draft, 'wx', 0o600)).close()
     return memoryIn(draft, path)
   } catch (error) {
     throw localError('use', draft, error)

@@ -59,7 +59,7 @@ export const clientCommands: readonly CommandEntry[] = [
   },
   {
     name: 'log verify',
-    summary: 'Audit the log: every entry, every record, and what was seen before',
+    summary: 'Audit the log: every entry and every record',
     load: async () => (await import('./log-verify.ts')).logVerify,
   },
   {

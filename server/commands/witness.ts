@@ -1,9 +1,6 @@
 /** `artifact witness`: somebody else's eyes on a log, as a small server of its own. */
-import { createHash } from 'node:crypto'
-import { join } from 'node:path'
 import { z } from 'zod'
 import {
-  type CommandContext,
   count,
   defineCommand,
   flag,
@@ -12,14 +9,12 @@ import {
   positional,
   text,
 } from '../../client/commands/command.ts'
-import { writeDurable } from '../../client/disk/durable.ts'
-import { type ForkEvidence, formatEvidence } from '../../client/verify/history.ts'
-import { formatNoteKey, type NoteKey, parseNoteKey } from '../../client/verify/note-key.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { readSecretFile } from '../config.ts'
 import { createLogger } from '../logger.ts'
 import { createEntryAudit } from '../witness/audit-entries.ts'
-import { initWitness, openWitness } from '../witness/witness-folder.ts'
+import { type LogKey, parseLogKey } from '../witness/log-key.ts'
+import { initWitness, keepEvidence, openWitness } from '../witness/witness-folder.ts'
 import { listenAsWitness } from '../witness/witness-server.ts'
 import type { WitnessState } from '../witness/witness-state.ts'
 import { whenAborted } from './serve.ts'
@@ -77,12 +72,13 @@ export const witnessServe = defineCommand({
   },
   connects: false,
   async run({ options }, context) {
+    const { terminal } = context
     const logs = await Promise.all(options.log.map(readLogKey))
     if (logs.length === 0)
       throw new ArtifactError('usage', 'Cannot witness: no log is given', { expected: '--log KEY' })
     const log = createLogger(options.verbose ? 'info' : 'warn', context.stderr.stream)
     await using folder = await openWitness(options.stateDir)
-    const { state, signer } = folder
+    const { state, signer, publicKey } = folder
     const audit = await openAudit(options, logs, state)
     await using running = await listenAsWitness(
       {
@@ -91,28 +87,26 @@ export const witnessServe = defineCommand({
         logs,
         audit,
         clock: context.clock,
-        onEvidence: (evidence) => keepEvidence(options.stateDir, evidence, context),
+        async onEvidence(evidence) {
+          const path = await keepEvidence(options.stateDir, evidence)
+          terminal.warn(`A log showed two histories; the evidence is kept in ${path}`)
+        },
       },
       { host: options.host ?? '127.0.0.1', port: options.port ?? PORT_DEFAULT, log },
     )
-    context.terminal.say(`artifact ${context.version} witnesses at ${running.url}`)
-    context.terminal.say(`  ${formatNoteKey(signer.key)}`)
+    terminal.say(`artifact ${context.version} witnesses at ${running.url}`)
+    terminal.say(`  ${publicKey}`)
     await whenAborted(context.signal)
   },
 })
 
-async function readLogKey(given: string): Promise<NoteKey> {
-  const key = parseNoteKey(given.includes('+') ? given : await readSecretFile(given))
-  if (key.kind === 'note') return key
-  throw new ArtifactError('usage', 'Cannot witness: the key is not one of a log', {
-    expected: 'a key of type 1',
-    found: formatNoteKey(key),
-  })
+async function readLogKey(given: string): Promise<LogKey> {
+  return parseLogKey(given.includes('+') ? given : await readSecretFile(given))
 }
 
 async function openAudit(
   { audit, tokenFile }: { audit?: string | undefined; tokenFile?: string | undefined },
-  logs: readonly NoteKey[],
+  logs: readonly LogKey[],
   state: WitnessState,
 ): Promise<ReturnType<typeof createEntryAudit> | undefined> {
   if (audit === undefined) return undefined
@@ -123,17 +117,4 @@ async function openAudit(
     })
   const token = await readSecretFile(tokenFile)
   return createEntryAudit(state, { url: audit.replace(/\/+$/, ''), token })
-}
-
-/** The same evidence goes to the same file, however often it is sent. */
-async function keepEvidence(
-  folder: string,
-  evidence: ForkEvidence,
-  { terminal }: CommandContext,
-): Promise<void> {
-  const text = formatEvidence(evidence)
-  const digest = createHash('sha256').update(text).digest('hex')
-  const path = join(folder, `evidence-${digest}.txt`)
-  await writeDurable(path, text)
-  terminal.warn(`A log showed two histories; the evidence is kept in ${path}`)
 }

@@ -7,12 +7,13 @@
  *     DIR/state.sqlite    what was cosigned
  *     DIR/evidence-*.txt  two signed heads that nothing joins
  */
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeDurable } from '../../client/disk/durable.ts'
 import { acquireLock } from '../../client/disk/lock.ts'
+import { type ForkEvidence, formatEvidence } from '../../client/verify/history.ts'
 import {
   formatNoteKey,
   formatNoteSigner,
@@ -26,6 +27,7 @@ import { initWitnessState, openWitnessState, type WitnessState } from './witness
 export interface WitnessFolder extends AsyncDisposable {
   readonly state: WitnessState
   readonly signer: NoteSigner
+  readonly publicKey: string
 }
 
 /**
@@ -62,7 +64,21 @@ export async function openWitness(folder: string): Promise<WitnessFolder> {
   const signer = await readKey(join(folder, 'key'))
   const state = stack.use(openWitnessState(join(folder, 'state.sqlite')))
   const held = stack.move()
-  return { state, signer, [Symbol.asyncDispose]: () => held.disposeAsync() }
+  return {
+    state,
+    signer,
+    publicKey: formatNoteKey(signer.key),
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  }
+}
+
+/** Keeps what convicts a log; answers where. The same goes to the same file, however often it is sent. */
+export async function keepEvidence(folder: string, evidence: ForkEvidence): Promise<string> {
+  const text = formatEvidence(evidence)
+  const digest = createHash('sha256').update(text).digest('hex')
+  const path = join(folder, `evidence-${digest}.txt`)
+  await writeDurable(path, text)
+  return path
 }
 
 async function readKey(path: string): Promise<NoteSigner> {
