@@ -33,7 +33,8 @@ const validators = new Map<string, ValidateFunction>()
 
 /** Throws when the document does not know this answer. Addresses outside `/v1` and of blobs are not its matter. */
 export function checkReply(method: string, path: string, reply: CheckedReply): void {
-  const address = path.replace(/[?#].*$/s, '')
+  // As a server reads it: segments of dots go up.
+  const address = new URL(`http://server${path}`).pathname
   if (!address.startsWith('/v1/') || address.startsWith('/v1/blobs/')) return
   if (reply.status >= 400) checkProblem(method, path, reply)
   const found = findOperation(method, address)
