@@ -83,7 +83,17 @@ export type TokenPage = z.infer<typeof TokenPage>
 export const AllotRun = z.strictObject({ requestId: z.uuid() }).meta({ id: 'AllotRun' })
 export type AllotRun = z.infer<typeof AllotRun>
 
-const sealing = ['digest_mismatch', 'size_mismatch', 'part_mismatch', 'part_missing'] as const
+/** What a seal can find, and what is found again when a failed upload is asked for. */
+const sealing = [
+  'digest_mismatch',
+  'size_mismatch',
+  'part_mismatch',
+  'part_missing',
+  'precondition_failed',
+  'blob_missing',
+] as const
+/** Whatever begins an object in the store. */
+const storing = ['store_unavailable', 'storage_full'] as const
 
 export const endpoints = {
   openUpload: {
@@ -102,6 +112,7 @@ export const endpoints = {
       'limit_exceeded',
       'too_many_uploads',
       ...sealing,
+      ...storing,
     ],
   },
   listUploads: {
@@ -128,7 +139,7 @@ export const endpoints = {
     access: 'upload',
     params: ofUpload,
     replies: { 200: UploadWithParts },
-    errors: ['not_found'],
+    errors: ['not_found', 'store_unavailable', 'storage_full'],
   },
   abortUpload: {
     method: 'DELETE',
@@ -147,7 +158,14 @@ export const endpoints = {
     params: ofUpload,
     body: RequestGrants,
     replies: { 200: Grants },
-    errors: ['not_found', 'upload_ended', 'part_conflict', 'limit_exceeded', 'size_mismatch'],
+    errors: [
+      'not_found',
+      'upload_ended',
+      'part_conflict',
+      'limit_exceeded',
+      'size_mismatch',
+      ...storing,
+    ],
   },
   reportProgress: {
     method: 'PUT',
@@ -172,8 +190,8 @@ export const endpoints = {
       'already_sealed',
       'upload_ended',
       'upload_conflict',
-      'store_unavailable',
       ...sealing,
+      ...storing,
     ],
   },
   listTasks: {

@@ -2,7 +2,7 @@
 import { access, chmod, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { UploadRecord } from '../../server/records/uploads.ts'
+import type { UploadRecord } from '../../server/records/upload-row.ts'
 import type { Store } from '../../server/stores/store.ts'
 import { openStage, type Stage } from '../support/stage.ts'
 import { makeContent } from '../support/upload.ts'
