@@ -49,6 +49,7 @@ export async function uploadAll(
   target: { task: string; run?: number | undefined },
   options: UploadAllOptions = {},
 ): Promise<UploadAllResult> {
+  if (entries.length === 0) throw new ArtifactError('usage', 'Cannot upload: there are no files')
   checkDistinct(entries)
   const files = await lookAt(entries, options)
   const slot = openJournal(target.run === undefined ? options.journal : undefined, {

@@ -7,12 +7,11 @@ import type { OpenedUpload, OpenUpload } from '../../schemas/upload.ts'
 import { checkMayUpload, isAllowed, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import { findArtifact } from '../records/artifacts.ts'
+import type { Transaction } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import { ensureRun } from '../records/tasks.ts'
 import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
-
-import { countActiveUploads, findUpload, insertUpload } from '../records/uploads.ts'
-
+import { countActiveUploads, findUpload, insertUpload, lockToken } from '../records/uploads.ts'
 import { grantParts } from './grants.ts'
 import { ended, type Intake } from './session.ts'
 
@@ -58,15 +57,10 @@ async function insertOpened(
 ): Promise<boolean> {
   const { sql, clock, settings } = intake
   const partSizeBytes = dictatePartSize(intake, request)
-  const open = await countActiveUploads(sql, token.id)
-  if (open >= settings.openUploadsMax)
-    throw new ArtifactError('too_many_uploads', 'Cannot open upload: too many are open', {
-      expected: `at most ${settings.openUploadsMax}`,
-      found: String(open),
-    })
-  await ensureRun(sql, request.task, request.run)
   const openedAt = clock()
   return sql.begin(async (tx) => {
+    await checkRoomForToken(tx, token.id, settings.openUploadsMax)
+    await ensureRun(tx, request.task, request.run)
     const isNew = await insertUpload(tx, {
       request,
       partSizeBytes,
@@ -80,6 +74,18 @@ async function insertOpened(
     const record = isNew ? await findUpload(tx, request.id) : undefined
     if (record !== undefined) await appendUploadEvent(tx, formatUpload(record), openedAt)
     return isNew
+  })
+}
+
+/** Throws `too_many_uploads` when the token keeps as many open as it may. */
+async function checkRoomForToken(tx: Transaction, tokenId: string, max: number): Promise<void> {
+  // One at a time for a token: many that come together would all see room for one.
+  await lockToken(tx, tokenId)
+  const open = await countActiveUploads(tx, tokenId)
+  if (open < max) return
+  throw new ArtifactError('too_many_uploads', 'Cannot open upload: too many are open', {
+    expected: `at most ${max}`,
+    found: String(open),
   })
 }
 

@@ -2,7 +2,7 @@
 import type { Part } from '../../schemas/artifact.ts'
 import type { SealPolicy } from '../../schemas/primitives.ts'
 import type { OpenUpload, UploadState } from '../../schemas/upload.ts'
-import type { AnySql } from './database.ts'
+import type { AnySql, Transaction } from './database.ts'
 import { columns, parseRow, type UploadRecord, type UploadRow } from './upload-row.ts'
 
 export interface NewUpload {
@@ -40,6 +40,11 @@ export async function findUpload(sql: AnySql, id: string): Promise<UploadRecord 
   const [row] = await sql<[UploadRow?]>`
     select ${columns(sql)} from artifact.upload where id = ${id}`
   return row === undefined ? undefined : parseRow(row)
+}
+
+/** Makes others who open uploads with this token wait until the transaction ends. */
+export async function lockToken(tx: Transaction, tokenId: string): Promise<void> {
+  await tx`select pg_advisory_xact_lock(hashtextextended('artifact.upload:' || ${tokenId}, 0))`
 }
 
 /** Uploads that a token keeps open. */

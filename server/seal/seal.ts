@@ -275,7 +275,12 @@ function settledRecord(upload: UploadRecord, claim: Claim, artifact: Artifact): 
 }
 
 /** What a verified upload becomes. */
-export function recordOf(upload: UploadRecord, claim: Claim, store: string, blob: Blob): NewArtifact {
+export function recordOf(
+  upload: UploadRecord,
+  claim: Claim,
+  store: string,
+  blob: Blob,
+): NewArtifact {
   return {
     task: upload.task,
     run: upload.run,

@@ -59,10 +59,15 @@ describe('uploadAll() and getRun()', () => {
     )
     expect(sent.failed).toEqual([])
     expect(sent.done).toHaveLength(COUNT)
-    // On a slow machine reports of progress come on top.
-    const asked = proxy.seen.filter(({ path }) => !path.endsWith('/progress'))
-    // One for the run; the empty file has no bytes to send.
-    expect(asked).toHaveLength(3 * COUNT)
+    const count = (pattern: RegExp) =>
+      proxy.seen.filter(({ method, path }) => pattern.test(`${method} ${path}`)).length
+    expect(count(/^POST \/v1\/uploads$/)).toBe(COUNT)
+    // The empty file has no bytes to send.
+    expect(count(/^PUT \/v1\/blobs\//)).toBe(COUNT - 1)
+    // A slow machine asks again whether it is sealed, and reports progress; nothing else is asked.
+    const seals = count(/\/seal$/)
+    expect(seals).toBeGreaterThanOrEqual(COUNT)
+    expect(proxy.seen.length).toBe(1 + 2 * COUNT - 1 + seals + count(/\/progress$/))
     expect(told.at(-1)).toMatchObject({
       reference: 'folder/0',
       files: { done: COUNT, failed: 0, total: COUNT },
@@ -152,6 +157,13 @@ describe('uploadAll() and getRun()', () => {
     expect(new Set(failed.map(({ error }) => error.code))).toEqual(new Set(['unreachable']))
     // Six files at once, each asked for five times, and one attempt to abort.
     expect(proxy.seen.length).toBeLessThan(50)
+  })
+
+  it('allot no run when there is nothing to upload', async () => {
+    await expect(uploadAll(connection, [], { task: 'none' })).rejects.toMatchObject({
+      code: 'usage',
+    })
+    expect(proxy.seen).toEqual([])
   })
 
   it('refuse two files of one name', async () => {
