@@ -50,5 +50,21 @@ export {
   type VerifyFileResult,
   verifyFile,
 } from './transfer/verify-file.ts'
-export type { Check } from './verify/verifier.ts'
+export {
+  type VerifyReceiptOptions,
+  type VerifyReceiptResult,
+  verifyFileReceipt,
+} from './transfer/verify-receipt.ts'
+export { type GivenPolicy, readGivenPolicy } from './trust/given-policy.ts'
+export type { Anchor, TrustNotice } from './trust/history.ts'
+export { type KnownLogs, openKnownLogs } from './trust/known-logs.ts'
+export { type LockFile, type Pin, parseLock } from './trust/lock-file.ts'
+export {
+  openTrust,
+  type Trust,
+  type TrustOptions,
+  type Voucher,
+  type VouchOptions,
+} from './trust/trust.ts'
+export type { Check, LogCheck } from './verify/verifier.ts'
 export { watch } from './watch.ts'

@@ -42,7 +42,7 @@ export interface Config {
   profileFolder: string | undefined
   listen: { host: string; port: number }
   /** The signer of the log; it runs in this process with the embedded Postgres, or with a signer URL. */
-  signer: { folder: string; origin: string | undefined }
+  signer: { folder: string; origin: string | undefined; witnessPolicyFile: string | undefined }
   database: DatabaseConfig
   store: StoreConfig
   access: { publicRead: boolean; adminTokenFile: string | undefined }
@@ -98,6 +98,7 @@ export function buildConfig(raw: RawSettings, folders: { profile: string }): Con
     signer: {
       folder: resolve(said.signerDir ?? join(dataFolder, 'signer')),
       origin: said.logOrigin,
+      witnessPolicyFile: said.witnessPolicyFile,
     },
     database: hasUrl
       ? { kind: 'url', connectionsMax: said.databaseConnections }

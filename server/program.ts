@@ -18,10 +18,27 @@ const signer: CommandEntry = {
   load: async () => (await import('./commands/signer.ts')).signer,
 }
 
+const witnessInit: CommandEntry = {
+  name: 'witness init',
+  summary: 'Make a witness: a key, and a memory of nothing',
+  load: async () => (await import('./commands/witness.ts')).witnessInit,
+}
+
+const witnessServe: CommandEntry = {
+  name: 'witness serve',
+  summary: 'Cosign the heads of logs that only grow',
+  load: async () => (await import('./commands/witness.ts')).witnessServe,
+}
+
 /** Runs the command line of this process and returns its exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   using context = openProcessContext(readVersion())
-  return await runCommandLine(argv, [...clientCommands, serve, signer], context, {
-    variables: serverVariables(),
-  })
+  return await runCommandLine(
+    argv,
+    [...clientCommands, serve, signer, witnessInit, witnessServe],
+    context,
+    {
+      variables: serverVariables(),
+    },
+  )
 }

@@ -105,6 +105,11 @@ export const SETTINGS = {
       .regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]*$/, 'expected a URL without scheme')
       .optional(),
   }),
+  witnessPolicyFile: setting({
+    placeholder: 'FILE',
+    summary: 'Witnesses that are asked to cosign every head, as C2SP tlog-policy with their URLs',
+    schema: text,
+  }),
   databaseConnections: setting({
     placeholder: 'N',
     summary: 'Most connections to Postgres [10]',

@@ -49,8 +49,10 @@ create table artifact.log_checkpoint (
   size bigint not null references artifact.log_tree (size),
   -- A signed note (C2SP signed-note) whose text is a checkpoint (C2SP tlog-checkpoint).
   note text not null check (octet_length(note) <= 65536),
+  -- How many witnesses cosigned: the same head comes again when more of them have.
+  cosignatures smallint not null default 0 check (cosignatures >= 0),
   signed_at timestamptz not null default now(),
-  primary key (origin, size)
+  primary key (origin, size, cosignatures)
 );
 comment on table artifact.log_checkpoint is 'Signed heads of the log. Insert only, by the signer.';
 

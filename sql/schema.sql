@@ -287,9 +287,11 @@ create table artifact.log_checkpoint (
   origin text not null,
   size bigint not null,
   note text not null,
+  cosignatures smallint not null default 0,
   signed_at timestamp with time zone not null default now(),
-  constraint log_checkpoint_pkey PRIMARY KEY (origin, size),
+  constraint log_checkpoint_pkey PRIMARY KEY (origin, size, cosignatures),
   constraint log_checkpoint_size_fkey FOREIGN KEY (size) REFERENCES artifact.log_tree(size),
+  constraint log_checkpoint_cosignatures_check CHECK ((cosignatures >= 0)),
   constraint log_checkpoint_note_check CHECK ((octet_length(note) <= 65536)),
   constraint log_checkpoint_origin_check CHECK (((octet_length(origin) >= 1) AND (octet_length(origin) <= 255)))
 );

@@ -35,22 +35,26 @@ export const lockCheck = defineCommand({
     await using connection = await connectServer(context)
     const trust = await trustServer(connection, options, context, lock)
     const demand = lock.anchor !== undefined
-    const failures: ArtifactError[] = []
+    const failures: Failure[] = []
     const checked: string[] = []
     for (const reference of references) {
       try {
         checked.push(await checkOne(connection, trust, reference, demand, context))
       } catch (error) {
         if (!(error instanceof ArtifactError) || error.code === 'interrupted') throw error
-        context.terminal.warn(`artifact: ${sanitise(reference)}: ${summariseError(error)}`)
-        failures.push(error)
         // Nothing else that this log says is of use, or nobody answers.
         if (['log_fork', 'log_rollback', 'unreachable'].includes(error.code)) throw error
+        failures.push({ reference, error })
       }
     }
     await report(context, path, checked, failures)
   },
 })
+
+interface Failure {
+  reference: string
+  error: ArtifactError
+}
 
 async function checkOne(
   connection: Connection,
@@ -69,14 +73,17 @@ async function report(
   { terminal, globals }: CommandContext,
   path: string,
   checked: readonly string[],
-  failures: readonly ArtifactError[],
+  failures: readonly Failure[],
 ): Promise<void> {
   if (globals.json) await terminal.printJson({ path, checked, failed: failures.length })
   else await terminal.print(...checked.map(sanitise))
-  const [first] = failures
+  const [first, ...others] = failures
   if (first === undefined)
     return terminal.say(`${formatCount(checked.length, 'artifact')} as pinned in ${path}`)
-  if (failures.every(({ row }) => row.exit === first.row.exit)) throw first
+  if (others.length > 0)
+    for (const { reference, error } of failures)
+      terminal.warn(`artifact: ${sanitise(reference)}: ${summariseError(error)}`)
+  if (others.every(({ error }) => error.row.exit === first.error.row.exit)) throw first.error
   throw new ArtifactError('partly_done', `Cannot confirm all of ${path}: some failed`, {
     found: `${checked.length} as pinned, ${failures.length} failed`,
   })

@@ -10,9 +10,23 @@ import type { Connection } from './connection.ts'
 import { interrupted } from './interruption.ts'
 import { newEntry, openJournal } from './journal.ts'
 import { forEachLimited } from './limited.ts'
-import { createFailureLog, createTotalMeter, type FailedFile, filesAtOnce } from './many.ts'
+import {
+  createFailureLog,
+  createTotalMeter,
+  type FailedFile,
+  type FailureLog,
+  filesAtOnce,
+  type TotalMeter,
+} from './many.ts'
 import { uploadWithin } from './upload.ts'
 import type { UploadOptions, UploadResult } from './upload-job.ts'
+import {
+  BATCHES_AT_ONCE,
+  cutIntoBatches,
+  isSmallFile,
+  type SmallFile,
+  uploadSmall,
+} from './upload-small.ts'
 
 export type { FailedFile } from './many.ts'
 
@@ -33,6 +47,7 @@ export interface UploadAllResult {
   failed: FailedFile[]
 }
 
+/** As for one file. Those up to 64 KiB come without a receipt: whoever gets them asks for it. */
 export type UploadAllOptions = Omit<UploadOptions, 'expectSha256'>
 
 /** Smaller files are sent again rather than resumed: a journal entry costs more than they do. */
@@ -61,7 +76,6 @@ export async function uploadAll(
     policy: options.policy,
   })
   const run = target.run ?? (await allotRun(connection, target.task, slot, options.signal))
-  const budget = createBudget(options)
   const log = createFailureLog()
   const done: UploadResult[] = []
   const total = createTotalMeter('sending', `${target.task}/${run}`, options.onProgress)
@@ -69,43 +83,80 @@ export async function uploadAll(
     files.length,
     files.reduce((sum, file) => sum + file.sizeBytes, 0n),
   )
-  await forEachLimited(
-    files,
-    filesAtOnce(options.concurrency ?? DEFAULT_CONCURRENCY),
-    async (file) => {
-      const { name, path, sizeBytes } = file
-      try {
-        if (log.fatal !== undefined) throw log.fatal
-        const result = await uploadWithin(
-          budget,
-          connection,
-          { file: path },
-          { task: target.task, run, name },
-          {
-            ...options,
-            contentType: file.contentType ?? options.contentType,
-            journal: sizeBytes > JOURNAL_FROM_BYTES ? options.journal : undefined,
-            onProgress: total.watchFile(name),
-          },
-        )
-        done.push(result)
-        total.end(name, sizeBytes, true)
-      } catch (error) {
-        log.add(name, error)
-        total.end(name, sizeBytes, false)
-      }
-    },
-  )
+  await sendFiles(connection, files, { task: target.task, run }, options, { log, done, total })
   if (log.failed.length === 0) await slot.remove()
   return { task: target.task, run, done, failed: log.failed }
 }
 
-interface SeenFile {
-  name: string
-  path: string
-  contentType: string | undefined
-  sizeBytes: bigint
+interface SeenFile extends SmallFile {
   mtimeNs: bigint
+}
+
+/** Where the outcomes of files go. */
+interface Ledger {
+  log: FailureLog
+  done: UploadResult[]
+  total: TotalMeter
+}
+
+/** Sends the small files in batches and the others side by side, within one budget. */
+async function sendFiles(
+  connection: Connection,
+  files: readonly SeenFile[],
+  target: { task: string; run: number },
+  options: UploadAllOptions,
+  { log, done, total }: Ledger,
+): Promise<void> {
+  const budget = createBudget(options)
+  const signal = options.signal ?? new AbortController().signal
+  const fail = ({ name, sizeBytes }: SeenFile, error: unknown) => {
+    log.add(name, error)
+    total.end(name, sizeBytes, false)
+  }
+  const succeed = ({ name, sizeBytes }: SeenFile, result: UploadResult) => {
+    done.push(result)
+    total.end(name, sizeBytes, true)
+  }
+  const sendAlone = async (file: SeenFile) => {
+    try {
+      if (log.fatal !== undefined) throw log.fatal
+      const { name, path, sizeBytes } = file
+      const result = await uploadWithin(
+        budget,
+        connection,
+        { file: path },
+        { ...target, name },
+        {
+          ...options,
+          contentType: file.contentType ?? options.contentType,
+          journal: sizeBytes > JOURNAL_FROM_BYTES ? options.journal : undefined,
+          onProgress: total.watchFile(name),
+        },
+      )
+      succeed(file, result)
+    } catch (error) {
+      fail(file, error)
+    }
+  }
+  const sendTogether = async (batch: SeenFile[]) => {
+    const { fatal } = log
+    if (fatal !== undefined) return batch.forEach((file) => void fail(file, fatal))
+    const outcomes = await uploadSmall({ connection, budget, target, options, signal }, batch)
+    const alone: SeenFile[] = []
+    for (const [file, outcome] of outcomes)
+      if (outcome.kind === 'sealed') succeed(file, outcome.result)
+      else if (outcome.kind === 'failed') fail(file, outcome.error)
+      else alone.push(file)
+    for (const file of alone) await sendAlone(file)
+  }
+  const small = files.filter(({ sizeBytes }) => isSmallFile(sizeBytes, options))
+  const large = files.filter(({ sizeBytes }) => !isSmallFile(sizeBytes, options))
+  const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY
+  const batchesAtOnce = Math.min(BATCHES_AT_ONCE, concurrency)
+  await Promise.all([
+    forEachLimited(cutIntoBatches(small, options), batchesAtOnce, sendTogether),
+    forEachLimited(large, filesAtOnce(concurrency), sendAlone),
+  ])
 }
 
 /** What is there before anything is read: for the total, and to know the same files again. */

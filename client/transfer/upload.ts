@@ -130,7 +130,10 @@ async function settle(job: UploadJob, outcome: UploadOutcome): Promise<UploadRes
 const outcomeOf = (isNew: boolean): UploadResult['outcome'] => (isNew ? 'sealed' : 'already-sealed')
 
 /** Throws `bad_reply` when the record has another type or other labels than were asked for. */
-function checkDeclared(artifact: Artifact, { contentType, labels = {} }: UploadOptions): void {
+export function checkDeclared(
+  artifact: Artifact,
+  { contentType, labels = {} }: UploadOptions,
+): void {
   const spell = (type: string, all: Readonly<Record<string, string>>) =>
     JSON.stringify([type, Object.entries(all).sort(([one], [other]) => (one < other ? -1 : 1))])
   const expected = spell(contentType ?? artifact.contentType, labels)

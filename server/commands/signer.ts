@@ -12,6 +12,7 @@ import { whenAborted } from './serve.ts'
 const KEYS = [
   'signerDir',
   'logOrigin',
+  'witnessPolicyFile',
   'signerUrl',
   'signerUrlFile',
   'logLevel',

@@ -47,7 +47,8 @@ export function mountLog(app: App, delivery: Delivery, intake: Intake, heads: He
       throw new ArtifactError('not_found', 'Cannot find the tile: the signed log does not have it')
     return c.body(new Uint8Array(bytes), 200, {
       'content-type': 'application/octet-stream',
-      'cache-control': `${tile?.level === 'entries' ? 'private' : 'public'}, max-age=31536000, immutable`,
+      'cache-control':
+        tile?.level === 'entries' ? 'no-store' : 'public, max-age=31536000, immutable',
     })
   })
 

@@ -6,7 +6,7 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { PartGrant } from '../../schemas/upload.ts'
 import type { UploadRecord } from '../records/upload-row.ts'
 import { bindParts, touchUpload } from '../records/uploads.ts'
-
+import type { BlobSession } from '../stores/store.ts'
 import { ended, type Intake, openSession } from './session.ts'
 
 /**
@@ -20,23 +20,43 @@ export async function grantParts(
   parts: readonly Part[],
 ): Promise<PartGrant[]> {
   if (record.state !== 'open') throw ended(record)
-  for (const part of parts) checkPart(record, part)
-  checkDistinct(parts)
+  checkParts(record, parts)
   const session = await openSession(intake, record)
   const bound = await bindParts(intake.sql, record.id, parts)
   checkBound(record, parts, bound)
   const now = intake.clock()
-  const { grantTtlSeconds, uploadTtlSeconds } = intake.settings
+  const { uploadTtlSeconds } = intake.settings
   await touchUpload(intake.sql, record.id, now, new Date(now.getTime() + uploadTtlSeconds * 1000))
+  return signGrants(intake, session, parts)
+}
+
+/** Grants for parts whose digests are bound. */
+export async function signGrants(
+  { store, settings }: Intake,
+  session: BlobSession,
+  parts: readonly Part[],
+): Promise<PartGrant[]> {
   return Promise.all(
     parts.map(async (part) => ({
       number: part.number,
-      ...(await intake.store.grantPart(session, part, grantTtlSeconds)),
+      ...(await store.grantPart(session, part, settings.grantTtlSeconds)),
     })),
   )
 }
 
-function checkPart(record: UploadRecord, part: Part): void {
+/** What the plan of an upload follows from. */
+type Plan = Pick<UploadRecord, 'id' | 'sizeBytes' | 'partSizeBytes'>
+
+/**
+ * Throws `limit_exceeded` or `size_mismatch` for a part that the plan does not have, and
+ * `invalid_request` for one that is named twice.
+ */
+export function checkParts(plan: Plan, parts: readonly Part[]): void {
+  for (const part of parts) checkPart(plan, part)
+  checkDistinct(parts)
+}
+
+function checkPart(record: Plan, part: Part): void {
   if (record.sizeBytes === undefined) {
     if (part.sizeBytes <= record.partSizeBytes) return
     throw wrongSize(record, part, `at most ${record.partSizeBytes} bytes`)
@@ -52,7 +72,7 @@ function checkPart(record: UploadRecord, part: Part): void {
   if (part.sizeBytes !== range.sizeBytes) throw wrongSize(record, part, `${range.sizeBytes} bytes`)
 }
 
-function wrongSize(record: UploadRecord, part: Part, expected: string): ArtifactError {
+function wrongSize(record: Plan, part: Part, expected: string): ArtifactError {
   return new ArtifactError(
     'size_mismatch',
     `Cannot grant part ${part.number} of upload ${record.id}: it has another size`,

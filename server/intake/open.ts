@@ -7,12 +7,14 @@ import type { OpenedUpload, OpenUpload } from '../../schemas/upload.ts'
 import { checkMayUpload, isAllowed, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import { findArtifact } from '../records/artifacts.ts'
-import type { Transaction } from '../records/database.ts'
+import type { AnySql } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import { ensureRun } from '../records/tasks.ts'
 import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
+
 import { countActiveUploads, findUpload, insertUpload, lockToken } from '../records/uploads.ts'
-import { grantParts } from './grants.ts'
+import type { BlobPlan, BlobSession } from '../stores/store.ts'
+import { checkParts, grantParts, signGrants } from './grants.ts'
 import { ended, type Intake } from './session.ts'
 
 /**
@@ -32,7 +34,8 @@ export async function openUpload(
     return { opened: { outcome: 'already-sealed', artifact: sealed.artifact }, isNew: false }
 
   const known = await findUpload(intake.sql, request.id)
-  const isNew = known === undefined && (await insertOpened(intake, principal.token, request))
+  const fresh = known === undefined ? await openFresh(intake, principal.token, request) : undefined
+  if (fresh !== undefined) return { opened: fresh, isNew: true }
   const record = known ?? (await findUpload(intake.sql, request.id))
   if (record === undefined) throw new Error(`Upload ${request.id} vanished while it was opened`)
   checkSameWords(intake, principal, request, record)
@@ -47,42 +50,99 @@ export async function openUpload(
   const after =
     state === 'sealed' ? (sealed ?? (await findArtifact(intake.sql, task, run, name))) : undefined
   const upload = formatUpload(record, after?.artifact)
-  return { opened: { outcome: 'open', upload, grants }, isNew }
+  return { opened: { outcome: 'open', upload, grants }, isNew: false }
 }
 
-async function insertOpened(
+/** Opens an upload that was not known a moment ago; `undefined` when somebody was faster. */
+async function openFresh(
   intake: Intake,
   token: { id: string; name: string },
   request: OpenUpload,
-): Promise<boolean> {
-  const { sql, clock, settings } = intake
+): Promise<OpenedUpload | undefined> {
   const partSizeBytes = dictatePartSize(intake, request)
+  const sizeBytes = request.sizeBytes === null ? undefined : BigInt(request.sizeBytes)
+  checkParts({ id: request.id, sizeBytes, partSizeBytes }, request.parts)
+  const { openUploadsMax } = intake.settings
+  const isNearLimit = await checkRoomForToken(intake.sql, token.id, openUploadsMax)
+  const key = `blobs/${request.id.slice(0, 2)}/${request.id}`
+  const plan = { key, sizeBytes, partSizeBytes, contentType: request.contentType }
+  const session = await beginFresh(intake, plan, request)
+  const insert = () => insertOpened(intake, token, request, { plan, session, isNearLimit })
+  const record =
+    session === undefined
+      ? await insert()
+      : await insert().catch(async (error: unknown) => {
+          await forgetUnknown(intake, request.id, { ...plan, session })
+          throw error
+        })
+  if (record === undefined) return undefined
+  const grants =
+    session === undefined ? [] : await signGrants(intake, { ...plan, session }, request.parts)
+  return { outcome: 'open', upload: formatUpload(record), grants }
+}
+
+/** The store begins before the upload is on record, when parts are granted at once: then all of it is one transaction. */
+async function beginFresh(
+  { store }: Intake,
+  plan: BlobPlan,
+  { parts }: OpenUpload,
+): Promise<string | undefined> {
+  return parts.length === 0 ? undefined : store.begin(plan)
+}
+
+/** Lets the store forget what it began for an upload that did not come to be. Best effort. */
+async function forgetUnknown(intake: Intake, id: string, session: BlobSession): Promise<void> {
+  try {
+    // A commit whose answer was lost leaves an upload that needs it.
+    if ((await findUpload(intake.sql, id)) === undefined) await intake.store.discard(session)
+  } catch {
+    // It stays, empty, until the same upload is opened again.
+  }
+}
+
+async function insertOpened(
+  { sql, clock, settings }: Intake,
+  token: { id: string; name: string },
+  request: OpenUpload,
+  begun: { plan: BlobPlan; session: string | undefined; isNearLimit: boolean },
+): Promise<UploadRecord | undefined> {
   const openedAt = clock()
   return sql.begin(async (tx) => {
-    await checkRoomForToken(tx, token.id, settings.openUploadsMax)
+    if (begun.isNearLimit) {
+      // One at a time for this token: many that come together would all see room for one.
+      await lockToken(tx, token.id)
+      await checkRoomForToken(tx, token.id, settings.openUploadsMax)
+    }
     await ensureRun(tx, request.task, request.run)
-    const isNew = await insertUpload(tx, {
+    const record = await insertUpload(tx, {
       request,
-      partSizeBytes,
+      partSizeBytes: begun.plan.partSizeBytes,
       policy: request.policy ?? settings.policy,
-      blobKey: `blobs/${request.id.slice(0, 2)}/${request.id}`,
+      blobKey: begun.plan.key,
       tokenId: token.id,
       tokenName: token.name,
       openedAt,
       expiresAt: new Date(openedAt.getTime() + settings.uploadTtlSeconds * 1000),
+      storeSession: begun.session,
     })
-    const record = isNew ? await findUpload(tx, request.id) : undefined
     if (record !== undefined) await appendUploadEvent(tx, formatUpload(record), openedAt)
-    return isNew
+    return record
   })
 }
 
-/** Throws `too_many_uploads` when the token keeps as many open as it may. */
-async function checkRoomForToken(tx: Transaction, tokenId: string, max: number): Promise<void> {
-  // One at a time for a token: many that come together would all see room for one.
-  await lockToken(tx, tokenId)
-  const open = await countActiveUploads(tx, tokenId)
-  if (open < max) return
+/**
+ * More openings than this are never under way at once in all servers together: each holds a
+ * connection to Postgres, and those are fewer.
+ */
+const OPENINGS_AT_ONCE_MAX = 500
+
+/**
+ * Throws `too_many_uploads` when the token keeps as many open as it may. Returns whether all that may
+ * be opening now could exceed that together; far from the limit nobody has to wait for another.
+ */
+async function checkRoomForToken(sql: AnySql, tokenId: string, max: number): Promise<boolean> {
+  const open = await countActiveUploads(sql, tokenId)
+  if (open < max) return open + OPENINGS_AT_ONCE_MAX >= max
   throw new ArtifactError('too_many_uploads', 'Cannot open upload: too many are open', {
     expected: `at most ${max}`,
     found: String(open),

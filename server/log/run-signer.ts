@@ -1,9 +1,12 @@
 /** A signer in this process: its folder, its own connection to Postgres, its loop. */
 import { randomBytes } from 'node:crypto'
+import { parsePolicy } from '../../client/verify/policy.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
+import { readSecretFile } from '../config.ts'
 import type { Logger } from '../logger.ts'
 import { openDatabase, type Sql } from '../records/database.ts'
 import { findLogKey, readHead } from '../records/log.ts'
+import { type Cosigner, createCosigner } from './cosign.ts'
 import { hasSigner, initSigner, openSigner } from './signer-folder.ts'
 import { startSigning } from './signer-loop.ts'
 
@@ -13,6 +16,8 @@ export interface SignerRunOptions {
   folder: string
   /** Name of a new log. */
   origin: string | undefined
+  /** Path of a policy whose witnesses cosign; none when absent. */
+  witnessPolicyFile?: string | undefined
   log: Logger
 }
 
@@ -32,10 +37,11 @@ export async function runSigner(options: SignerRunOptions): Promise<AsyncDisposa
     }),
   )
   if (!hasSigner(folder)) await initFirst(sql, options)
+  const cosigner = await openCosigner(options)
   const { state, signer } = stack.use(await openSigner(folder))
   stack.use(
     await startSigning(
-      { sql, state, signer },
+      { sql, state, signer, cosigner },
       {
         onSigned: (note) => log.debug({ head: note.split('\n').slice(0, 2) }, 'signed'),
         onFault: (error, isAlarm) =>
@@ -45,6 +51,18 @@ export async function runSigner(options: SignerRunOptions): Promise<AsyncDisposa
   )
   const held = stack.move()
   return { [Symbol.asyncDispose]: () => held.disposeAsync() }
+}
+
+/** Throws `configuration` for a policy that cannot be read, or a witness without an address. */
+async function openCosigner({
+  witnessPolicyFile: path,
+  log,
+}: SignerRunOptions): Promise<Cosigner | undefined> {
+  if (path === undefined) return undefined
+  const { witnesses } = parsePolicy(await readSecretFile(path))
+  return createCosigner(witnesses, {
+    onFault: (witness, error) => log.warn({ witness, err: error }, 'a witness did not cosign'),
+  })
 }
 
 async function initFirst(sql: Sql, { folder, origin, log }: SignerRunOptions): Promise<void> {

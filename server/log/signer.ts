@@ -4,16 +4,20 @@
  *
  *     read -> check -> remember (durable) -> sign -> publish
  *
+ * Witnesses are asked between signing and publishing. A head is not held back for those who do not
+ * answer: it is published again, with their cosignatures, when they do.
+ *
  * It believes nothing that Postgres says about roots. A crash between any two steps is mended by the
  * next round: what was remembered and not signed is signed then, and signing is deterministic.
  */
 import { formatCheckpoint, openCheckpoint } from '../../client/verify/checkpoint.ts'
 import type { Frontier } from '../../client/verify/frontier.ts'
 import { type Leaf, parseLeaf } from '../../client/verify/leaf.ts'
-import { hashLeaf, isSameHash } from '../../client/verify/merkle.ts'
+import { hashLeaf, isSameHash, type ReadHashes, type TreeHead } from '../../client/verify/merkle.ts'
 import type { NoteSigner } from '../../client/verify/note-key.ts'
 import { trustLog } from '../../client/verify/policy.ts'
 import { signNote } from '../../client/verify/signed-note.ts'
+import { createTileReader } from '../../client/verify/tile-reader.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Sql } from '../records/database.ts'
 import {
@@ -24,7 +28,9 @@ import {
   readLeaves,
   type StoredTree,
 } from '../records/log.ts'
+import type { Cosigner } from './cosign.ts'
 import type { SignerState } from './signer-state.ts'
+import { readTile } from './tiles.ts'
 
 /** Leaves that are checked and remembered at once. */
 const BATCH = 1000
@@ -33,6 +39,8 @@ export interface SignerParts {
   sql: Sql
   state: SignerState
   signer: NoteSigner
+  /** Asks witnesses before a head is published. */
+  cosigner?: Cosigner | undefined
 }
 
 /**
@@ -57,7 +65,8 @@ export async function checkMemory({ sql, state, signer }: SignerParts): Promise<
  * Throws `log_rollback` when the log shrank, `log_fork` when it is another one than before or was
  * tampered with, `log_record` when a name is sealed twice. It signs nothing then, now or later.
  */
-export async function signHead({ sql, state, signer }: SignerParts): Promise<string | undefined> {
+export async function signHead(parts: SignerParts): Promise<string | undefined> {
+  const { sql, state } = parts
   const tree = await readHead(sql)
   const frontier = state.readFrontier()
   if (tree.size < frontier.size)
@@ -71,7 +80,7 @@ export async function signHead({ sql, state, signer }: SignerParts): Promise<str
       expected: `root ${hex(frontier.root())} of ${tree.size} leaves`,
       found: `root ${hex(tree.root)}`,
     })
-  return publish({ sql, state, signer }, tree.size, tree.root)
+  return publish(parts, tree.size, tree.root)
 }
 
 /** Checks and remembers every leaf up to the tree's size, by the signer's own hashing. */
@@ -148,17 +157,31 @@ function acceptLeaf(
 }
 
 async function publish(
-  { sql, state, signer }: SignerParts,
+  { sql, state, signer, cosigner }: SignerParts,
   size: number,
   root: Uint8Array,
 ): Promise<string | undefined> {
   const known = state.readNote()
   const shown = await findCheckpoint(sql, state.origin)
-  if (known?.size === size && shown?.size === size) return undefined
+  const isShown = known?.size === size && shown?.size === size
+  if (isShown && cosigner?.isWaiting(shown.note) !== true) return undefined
   const note = signNote(formatCheckpoint({ origin: state.origin, size, root }), [signer])
-  state.keepNote(size, note)
-  await insertCheckpoint(sql, state.origin, size, note)
-  return note
+  if (!isShown) state.keepNote(size, note)
+  const cosigned = await cosigner?.cosign(note, { size, root }, readTreeOf(sql, { size, root }))
+  if (isShown && cosigned?.isNew !== true) return undefined
+  await insertCheckpoint(sql, state.origin, size, cosigned?.note ?? note, cosigned?.count)
+  return cosigned?.note ?? note
+}
+
+/** Nodes below a root that the signer has computed itself: a tile that was altered gives no proof. */
+function readTreeOf(sql: Sql, head: TreeHead): ReadHashes {
+  return createTileReader(head, {
+    async fetchTile(tile) {
+      const bytes = await readTile(sql, { ...head, note: '' }, tile)
+      if (bytes !== undefined) return bytes
+      throw new ArtifactError('log_missing', `Cannot read tile ${tile.level}/${tile.index}`)
+    },
+  })
 }
 
 function gap(index: number): ArtifactError {

@@ -12,12 +12,13 @@ import { createTileReader } from '../../client/verify/tile-reader.ts'
 import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { AnySql } from '../records/database.ts'
-import { findLeaves, type LeafRow, readHashes, readLeaves } from '../records/log.ts'
+import { findLeaves, type LeafRow, readHashes, readHead, readLeaves } from '../records/log.ts'
 import type { Heads, SignedHead } from './heads.ts'
 
 /**
  * The bytes of a tile; `undefined` when the signed tree does not have it. A tail that is not signed
- * yet is not shown: a failover could lose it, and caches keep tiles for ever.
+ * yet is not shown: a failover could lose it, and caches keep tiles for ever. Only its entries are,
+ * to those who may read all of them and keep no copy: a witness reads them before it cosigns.
  */
 export async function readTile(
   sql: AnySql,
@@ -26,7 +27,9 @@ export async function readTile(
 ): Promise<Uint8Array | undefined> {
   const { level, index, width } = tile
   const widest =
-    level === 'entries' ? entryWidth(index, head.size) : tileWidth(level, index, head.size)
+    level === 'entries'
+      ? entryWidth(index, (await readHead(sql)).size)
+      : tileWidth(level, index, head.size)
   if (width > widest) return undefined
   const start = index * TILE_WIDTH
   if (level === 'entries') {

@@ -10,20 +10,29 @@ const CHANNEL = 'artifact_event'
 const APPEND_LOCK = 0x65_76_6e_74
 
 /**
- * Appends the present state of uploads. The lock is held until the transaction ends, so this comes
- * last in it: a reader that saw id n has seen everything below n.
+ * Appends the present state of uploads, in order. The lock is held until the transaction ends, so
+ * this comes last in it: a reader that saw id n has seen everything below n.
+ *
+ * One statement is enough for that: an id is drawn for a row that the join has let out, and it lets
+ * none out before `held` has its row, which is when the lock is. What the snapshot of the statement
+ * saw before does not matter, since it reads no event.
  */
 export async function appendUploadEvents(
   tx: Transaction,
   uploads: readonly Upload[],
   at: Date,
 ): Promise<void> {
-  await tx`select pg_advisory_xact_lock(${APPEND_LOCK})`
   await tx`
-    insert into artifact.event (at, kind, task, run, name, upload_id, body)
-    select ${at}, 'upload', body->>'task', (body->>'run')::int, body->>'name', (body->>'id')::uuid, body
-    from jsonb_array_elements(${tx.json(uploads.map((upload) => ({ ...upload })))}) as news (body)`
-  await tx`select pg_notify(${CHANNEL}, '')`
+    with held as materialized (select pg_advisory_xact_lock(${APPEND_LOCK})),
+    appended as (
+      insert into artifact.event (at, kind, task, run, name, upload_id, body)
+      select ${at}, 'upload', body->>'task', (body->>'run')::int, body->>'name', (body->>'id')::uuid, body
+      from held cross join
+        jsonb_array_elements(${tx.json(uploads.map((upload) => ({ ...upload })))})
+        with ordinality as news (body, place)
+      order by place
+    )
+    select pg_notify(${CHANNEL}, '')`
 }
 
 /** Appends the present state of one upload. */

@@ -123,19 +123,21 @@ export async function findCheckpoint(
       origin ??
       sql`(select key.origin from artifact.log_key as key order by since desc, key.origin limit 1)`
     }
-    order by size desc limit 1`
+    order by size desc, cosignatures desc limit 1`
   return row === undefined ? undefined : { size: Number(row.size), note: row.note }
 }
 
-/** Records a signed head; again is the same. */
+/** Records a signed head with the cosignatures it has; again is the same. */
 export async function insertCheckpoint(
   sql: AnySql,
   origin: string,
   size: number,
   note: string,
+  cosignatures = 0,
 ): Promise<void> {
   await sql`
-    insert into artifact.log_checkpoint (origin, size, note) values (${origin}, ${size}, ${note})
+    insert into artifact.log_checkpoint (origin, size, note, cosignatures)
+    values (${origin}, ${size}, ${note}, ${cosignatures})
     on conflict do nothing`
   await sql`select pg_notify(${CHANNEL}, '')`
 }

@@ -18,8 +18,15 @@ const formatRun = (row: RunRow): Run => ({
 
 /** Makes sure that a task and a run chosen by the client are on record. */
 export async function ensureRun(sql: AnySql, task: string, run: number): Promise<void> {
-  await sql`insert into artifact.task (task) values (${task}) on conflict do nothing`
-  await sql`insert into artifact.run (task, run) values (${task}, ${run}) on conflict do nothing`
+  // Counting the one makes it come first: who allots a run takes the task before the run too, and
+  // two that took them the other way round would wait for each other.
+  await sql`
+    with new_task as (
+      insert into artifact.task (task) values (${task}) on conflict do nothing returning 1
+    )
+    insert into artifact.run (task, run)
+    select ${task}, ${run}::int from (select count(*) from new_task) as done
+    on conflict do nothing`
 }
 
 /** The same for many, in two statements. In one order for all, so that nobody waits in a circle. */

@@ -14,25 +14,46 @@ export interface NewUpload {
   tokenName: string
   openedAt: Date
   expiresAt: Date
+  /** From the store, when it has begun. */
+  storeSession: string | undefined
 }
 
-/** Inserts an upload unless its id is taken: `false` then. */
-export async function insertUpload(sql: AnySql, upload: NewUpload): Promise<boolean> {
+/**
+ * Inserts an upload and binds the parts of its request. `undefined` when its id is taken: nothing
+ * is bound then.
+ */
+export async function insertUpload(
+  sql: AnySql,
+  upload: NewUpload,
+): Promise<UploadRecord | undefined> {
   const { request } = upload
-  const rows = await sql`
-    insert into artifact.upload (
-      id, task, run, name, size, sha256, part_size, content_type, labels, policy, blob_key,
-      progress_total, progress_at, token_id, token_name, opened_at, moved_at, expires_at
-    ) values (
-      ${request.id}, ${request.task}, ${request.run}, ${request.name},
-      ${request.sizeBytes}, ${request.sha256 === null ? null : Buffer.from(request.sha256, 'hex')},
-      ${upload.partSizeBytes}, ${request.contentType}, ${sql.json(request.labels)},
-      ${upload.policy}, ${upload.blobKey}, ${request.sizeBytes}, ${upload.openedAt},
-      ${upload.tokenId}, ${upload.tokenName}, ${upload.openedAt}, ${upload.openedAt}, ${upload.expiresAt}
+  const { parts } = request
+  const [row] = await sql<[UploadRow?]>`
+    with fresh as (
+      insert into artifact.upload (
+        id, task, run, name, size, sha256, part_size, content_type, labels, policy, blob_key,
+        store_session, progress_total, progress_at, token_id, token_name, opened_at, moved_at,
+        expires_at
+      ) values (
+        ${request.id}, ${request.task}, ${request.run}, ${request.name},
+        ${request.sizeBytes}, ${request.sha256 === null ? null : Buffer.from(request.sha256, 'hex')},
+        ${upload.partSizeBytes}, ${request.contentType}, ${sql.json(request.labels)},
+        ${upload.policy}, ${upload.blobKey}, ${upload.storeSession ?? null}, ${request.sizeBytes},
+        ${upload.openedAt}, ${upload.tokenId}, ${upload.tokenName}, ${upload.openedAt},
+        ${upload.openedAt}, ${upload.expiresAt}
+      )
+      on conflict do nothing
+      returning ${columns(sql)}
+    ), bound as (
+      insert into artifact.upload_part (upload_id, number, size, sha256)
+      select fresh.id, part.number, part.size, decode(part.sha256, 'hex')
+      from fresh cross join unnest(
+        ${parts.map((part) => part.number)}::int[], ${parts.map((part) => part.sizeBytes)}::bigint[],
+        ${parts.map((part) => part.sha256)}::text[]
+      ) as part (number, size, sha256)
     )
-    on conflict do nothing
-    returning 1`
-  return rows.length === 1
+    select * from fresh`
+  return row === undefined ? undefined : parseRow(row)
 }
 
 /** The upload with that id, or `undefined`. */

@@ -1,5 +1,5 @@
 /** Every example that the help shows, run by a real shell against the real server. */
-import { mkdir, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { clientCommands } from '../../client/commands/registry.ts'
@@ -15,7 +15,7 @@ let full: string
 let empty: string
 
 beforeAll(async () => {
-  server = await startTestServer()
+  server = await startTestServer({ signed: true })
   cli = await openCli(server)
   shell = await openShell(cli)
   full = join(cli.folder, 'full')
@@ -24,7 +24,8 @@ beforeAll(async () => {
   await mkdir(empty)
   await writeFile(join(full, 'db.dump'), 'select 1;\n')
   await writeFile(join(full, 'dist', 'index.html'), '<html>\n')
-  await mustRun('artifact upload db.dump turtle-db/7')
+  await copyFile(join(server.dataFolder, 'signer', 'key.pub'), join(full, 'log.pub'))
+  await mustRun('artifact upload db.dump turtle-db/7 --receipt db.dump.tlog-proof')
   await mustRun('artifact upload dist turtle-db/7/logs')
 })
 afterAll(async () => {
@@ -56,6 +57,9 @@ async function prepare(line: string): Promise<string> {
     const body = { id: crypto.randomUUID(), task, run: Number(run), name }
     expect((await server.request('POST', '/v1/uploads', { body })).status).toBe(201)
   }
+  // The receipt of the beginning is there, and is of what the other examples get.
+  if (line.includes('--receipt') && line.startsWith('artifact upload')) return `${line} --force`
+  if (line.startsWith('artifact lock check')) await mustRun('artifact lock add turtle-db/7/db.dump')
   if (line.startsWith('artifact token revoke')) {
     const made = await mustRun('artifact token create --json --name leaked --scope admin')
     return `artifact token revoke ${JSON.parse(made).token.id}`

@@ -24,8 +24,11 @@ const files = (await readdir(import.meta.dirname)).filter((name) => name.endsWit
 const TIMEOUT_MS = 240_000
 
 let server: TestServer
+/** As people write it. */
+let logKey: string
 beforeAll(async () => {
-  server = await startTestServer()
+  server = await startTestServer({ signed: true })
+  logKey = (await readFile(join(server.dataFolder, 'signer', 'key.pub'), 'utf8')).trim()
 })
 afterAll(() => server[Symbol.asyncDispose]())
 
@@ -82,6 +85,14 @@ function generalise(text: string, cli: Cli): string {
     .replaceAll(server.url, '<url>')
     .replaceAll(cli.folder, '<folder>')
     .replaceAll(server.dataFolder, '<data folder>')
+    .replaceAll(logKey, '<log key>')
+    .replaceAll(logKey.split('+')[0] ?? '', '<origin>')
+    .replace(/SHA256:[A-Za-z0-9+/]{43}/g, '<fingerprint>')
+    .replace(/^(\t?)[A-Za-z0-9+/]{43}=$/gm, '$1<hash>')
+    .replace(/^(\t?— <origin>) [A-Za-z0-9+/]+=*$/gm, '$1 <signature>')
+    .replace(/^\t\d+$/gm, '\t<size>')
+    .replace(/(<origin>"? at )\d+/g, '$1<size>')
+    .replace(/^Leaf \d+ of/gm, 'Leaf <index> of')
     .replaceAll(process.version, '<node version>')
     .replace(/artifact_[A-Za-z0-9_-]{20,}/g, '<secret>')
     .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, '<id>')

@@ -8,6 +8,8 @@ import { startTestServer, type TestServer } from '../support/server.ts'
 import { makeWorkFolder, type WorkFolder } from '../support/work-folder.ts'
 
 const COUNT = 60
+/** More than goes in a batch. */
+const LARGE_BYTES = 65_537
 
 let server: TestServer
 let proxy: FaultProxy
@@ -47,27 +49,33 @@ async function makeFiles(count = COUNT) {
   return names.map((name) => ({ file: work.at('in', name), name }))
 }
 
+async function makeLargeFiles(count: number) {
+  await mkdir(work.at('in'), { recursive: true })
+  const names = Array.from({ length: count }, (_, index) => `large${index}`)
+  for (const name of names) await writeFile(work.at('in', name), makeBytes(LARGE_BYTES, name))
+  return names.map((name) => ({ file: work.at('in', name), name }))
+}
+
+const asked = () => proxy.seen.map(({ method, path }) => `${method} ${path}`)
+const count = (pattern: RegExp) => asked().filter((line) => pattern.test(line)).length
+
 describe('uploadAll() and getRun()', () => {
-  it('bring a folder there and back, in three requests a file', async () => {
+  it('bring a folder of small files there in one request, and back', async () => {
     const entries = await makeFiles()
     const told: TransferProgress[] = []
     const sent = await uploadAll(
       connection,
       entries,
       { task: 'folder' },
-      { onProgress: (progress) => void told.push(progress) },
+      { labels: { host: 'a' }, onProgress: (progress) => void told.push(progress) },
     )
     expect(sent.failed).toEqual([])
     expect(sent.done).toHaveLength(COUNT)
-    const count = (pattern: RegExp) =>
-      proxy.seen.filter(({ method, path }) => pattern.test(`${method} ${path}`)).length
-    expect(count(/^POST \/v1\/uploads$/)).toBe(COUNT)
-    // The empty file has no bytes to send.
-    expect(count(/^PUT \/v1\/blobs\//)).toBe(COUNT - 1)
-    // A slow machine asks again whether it is sealed, and reports progress; nothing else is asked.
-    const seals = count(/\/seal$/)
-    expect(seals).toBeGreaterThanOrEqual(COUNT)
-    expect(proxy.seen.length).toBe(1 + 2 * COUNT - 1 + seals + count(/\/progress$/))
+    expect(sent.done.every(({ artifact }) => artifact.labels.host === 'a')).toBe(true)
+    expect(sent.done.reduce((sum, { sentBytes }) => sum + sentBytes, 0n)).toBe(
+      told.at(-1)?.totalBytes,
+    )
+    expect(asked()).toEqual(['POST /v1/tasks/folder/runs', 'POST /v1/artifacts'])
     expect(told.at(-1)).toMatchObject({
       reference: 'folder/0',
       files: { done: COUNT, failed: 0, total: COUNT },
@@ -117,8 +125,105 @@ describe('uploadAll() and getRun()', () => {
     ])
   })
 
+  it('send what is larger by itself, and all of it in one run', async () => {
+    const small = await makeFiles(3)
+    const large = await makeLargeFiles(2)
+    const told: TransferProgress[] = []
+    const sent = await uploadAll(
+      connection,
+      [...small, ...large],
+      { task: 'mixed' },
+      { onProgress: (progress) => void told.push(progress) },
+    )
+    expect(sent.failed).toEqual([])
+    expect(sent.done.map(({ artifact }) => artifact.run)).toEqual(Array(5).fill(0))
+    expect(told.at(-1)?.settledBytes).toBe(BigInt(97 + 194 + 2 * LARGE_BYTES))
+    expect(count(/^POST \/v1\/artifacts$/)).toBe(1)
+    expect(count(/\/seal$/)).toBeGreaterThanOrEqual(2)
+  })
+
+  it('cut a folder into batches that the server takes', async () => {
+    const entries = await makeFiles(260)
+    const sent = await uploadAll(connection, entries, { task: 'batches' })
+    expect(sent.failed).toEqual([])
+    expect(new Set(sent.done.map(({ artifact }) => artifact.name)).size).toBe(260)
+    expect(count(/^POST \/v1\/artifacts$/)).toBe(2)
+    const labels = Object.fromEntries(
+      Array.from({ length: 20 }, (_, index) => [`label${index}`, '"'.repeat(1000)]),
+    )
+    // A body has room for 75 of these.
+    const some = entries.slice(0, 90)
+    const labelled = await uploadAll(connection, some, { task: 'labelled' }, { labels })
+    expect(labelled.failed).toEqual([])
+    expect(count(/^POST \/v1\/artifacts$/)).toBe(4)
+  })
+
+  it('seal each file once, though the answer to a batch is lost', async () => {
+    const entries = await makeFiles(10)
+    proxy.fault = ({ path, count }) =>
+      path === '/v1/artifacts' && count === 1 ? { kind: 'lose-reply' } : undefined
+    const sent = await uploadAll(connection, entries, { task: 'lost' })
+    expect(sent.failed).toEqual([])
+    expect(new Set(sent.done.map(({ outcome }) => outcome))).toEqual(new Set(['sealed']))
+    const [row] = await server.sql`select count(*)::int from artifact.upload where task = 'lost'`
+    expect(row).toEqual({ count: 10 })
+  })
+
+  it('refuse a record that is not of what was sent', async () => {
+    const entries = await makeFiles(2)
+    const artifact = (await uploadAll(connection, entries, { task: 'other' })).done[0]?.artifact
+    const body = JSON.stringify({
+      outcomes: entries.map(() => ({ outcome: 'sealed', artifact })),
+    })
+    const headers = { 'content-type': 'application/json' }
+    proxy.fault = ({ path }) =>
+      path === '/v1/artifacts' ? { kind: 'answer', status: 200, body, headers } : undefined
+    const lied = await uploadAll(connection, entries, { task: 'lied' })
+    expect(lied.done).toEqual([])
+    expect(lied.failed.map(({ error }) => error.code)).toEqual(['bad_reply', 'bad_reply'])
+    proxy.fault = ({ path }) =>
+      path === '/v1/artifacts'
+        ? { kind: 'answer', status: 200, body: '{"outcomes":[]}', headers }
+        : undefined
+    const silent = await uploadAll(connection, entries, { task: 'silent' })
+    expect(silent.failed.map(({ error }) => error.code)).toEqual(['bad_reply', 'bad_reply'])
+  })
+
+  it('name the file whose name holds other content, and seal the others', async () => {
+    const entries = await makeFiles(3)
+    const [, one] = entries
+    if (one === undefined) throw new Error('no file')
+    await uploadAll(connection, entries, { task: 'changed', run: 0 })
+    await writeFile(one.file, 'other')
+    await writeFile(work.at('in', 'new'), 'new')
+    const { done, failed } = await uploadAll(
+      connection,
+      [...entries, { file: work.at('in', 'new'), name: 'new' }],
+      { task: 'changed', run: 0 },
+    )
+    expect(failed).toMatchObject([{ name: one.name, error: { code: 'already_sealed' } }])
+    expect(done.map(({ outcome }) => outcome).sort()).toEqual([
+      'already-sealed',
+      'already-sealed',
+      'sealed',
+    ])
+  })
+
+  it('send a file that a link makes look small by itself', async () => {
+    const [large] = await makeLargeFiles(1)
+    await symlink(large?.file ?? '', work.at('in', 'link'))
+    const { done, failed } = await uploadAll(
+      connection,
+      [{ file: work.at('in', 'link'), name: 'link' }],
+      { task: 'linked' },
+      { followLinks: true },
+    )
+    expect(failed).toEqual([])
+    expect(done[0]?.artifact.sizeBytes).toBe(String(LARGE_BYTES))
+  })
+
   it('go on with the same run while the files are the same', async () => {
-    const entries = await makeFiles(12)
+    const entries = await makeLargeFiles(12)
     const options = { journal: work.at('journal'), concurrency: 1 }
     let puts = 0
     const controller = new AbortController()
@@ -143,8 +248,26 @@ describe('uploadAll() and getRun()', () => {
     expect(third.run).toBe(1)
   })
 
+  it('go on with the same run of small files after an interruption', async () => {
+    const entries = await makeFiles(5)
+    const options = { journal: work.at('journal') }
+    const controller = new AbortController()
+    proxy.fault = ({ path }) => {
+      if (path !== '/v1/artifacts') return undefined
+      controller.abort()
+      return { kind: 'stall-request' }
+    }
+    const signal = controller.signal
+    const first = await uploadAll(connection, entries, { task: 'small' }, { ...options, signal })
+    expect(first.failed.map(({ error }) => error.code)).toEqual(Array(5).fill('interrupted'))
+    proxy.fault = () => undefined
+    const second = await uploadAll(connection, entries, { task: 'small' }, options)
+    expect(second).toMatchObject({ run: 0, failed: [] })
+    expect(second.done).toHaveLength(5)
+  })
+
   it('begin no further file when the server is gone', async () => {
-    const entries = await makeFiles(30)
+    const entries = [...(await makeFiles(30)), ...(await makeLargeFiles(8))]
     proxy.fault = ({ path }) => (path.endsWith('/runs') ? undefined : { kind: 'lose-reply' })
     const { failed, done } = await uploadAll(
       connection,
@@ -153,10 +276,10 @@ describe('uploadAll() and getRun()', () => {
       { concurrency: 1 },
     )
     expect(done).toEqual([])
-    expect(failed).toHaveLength(30)
+    expect(failed).toHaveLength(38)
     expect(new Set(failed.map(({ error }) => error.code))).toEqual(new Set(['unreachable']))
-    // Six files at once, each asked for five times, and one attempt to abort.
-    expect(proxy.seen.length).toBeLessThan(50)
+    // Six files at once, each asked for five times, one attempt to abort; and ten tries of a batch.
+    expect(proxy.seen.length).toBeLessThan(60)
   })
 
   it('allot no run when there is nothing to upload', async () => {

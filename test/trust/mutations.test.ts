@@ -14,7 +14,7 @@ import { type OpenedCheckpoint, openCheckpoint } from '../../client/verify/check
 import { trustLog } from '../../client/verify/policy.ts'
 import { parseReceipt } from '../../client/verify/proof.ts'
 import { LOG_CHECKS } from '../../client/verify/verifier.ts'
-import { ArtifactError, EXITS } from '../../schemas/problems.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
 import { makeBytes } from '../support/content.ts'
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'
 import { stealSigner } from '../support/forged-log.ts'
@@ -98,16 +98,20 @@ async function record(receipt: string | undefined): Promise<Map<string, Buffer>>
   return answers
 }
 
-/** One bit, another letter, a byte less, a byte more. */
+/** One bit, and a byte less or a byte more. */
 function* mutantsAt(bytes: Buffer, at: number): Generator<Buffer> {
-  const value = bytes[at] ?? 0
-  for (const other of [value ^ 1, value ^ 0x20]) {
-    const mutant = Buffer.from(bytes)
-    mutant[at] = other
-    yield mutant
-  }
-  yield Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1)])
-  yield Buffer.concat([bytes.subarray(0, at), Buffer.of(value), bytes.subarray(at)])
+  const flipped = Buffer.from(bytes)
+  flipped[at] = (bytes[at] ?? 0) ^ (at % 2 === 0 ? 1 : 0x20)
+  yield flipped
+  const rest = bytes.subarray(at + 1)
+  const doubled = bytes.subarray(at, at + 1)
+  yield Buffer.concat([bytes.subarray(0, at), ...(at % 2 === 0 ? [] : [doubled, doubled]), rest])
+}
+
+const REFUSAL = expect.stringMatching(/^3 /)
+
+function codeOf(error: unknown): string {
+  return error instanceof ArtifactError ? `${error.row.exit} ${error.code}` : String(error)
 }
 
 describe('vouch() of answers with any byte changed', () => {
@@ -126,33 +130,19 @@ describe('vouch() of answers with any byte changed', () => {
       for (const kind of kinds)
         expect([...answers.keys()].some((path) => path.includes(kind))).toBe(true)
       let tried = 0
-      let irrelevant = 0
-      const codes = new Set<string>()
       for (const [path, bytes] of answers)
         for (let at = 0; at < bytes.length; at++)
           for (const body of mutantsAt(bytes, at)) {
-            // In a run of equal bytes one more or one less is the same wherever it is; all are tried.
             proxy.fault = (one) =>
               one.path === path ? { kind: 'answer', status: 200, body } : undefined
             const found = await look(receipt)
             tried += 1
-            if ('error' in found) {
-              const { error } = found
-              expect(error, `${path} at ${at}`).toBeInstanceOf(ArtifactError)
-              if (!(error instanceof ArtifactError)) continue
-              codes.add(error.code)
-              expect([EXITS.integrity, EXITS.unreachable, EXITS.unexpected]).toContain(
-                error.row.exit,
-              )
-              expect(error.code).not.toBe('internal')
-              expect(found.size, `${path} at ${at}: nothing is remembered`).toBe(SEEN)
-            } else {
-              irrelevant += 1
-              expect(found, `${path} at ${at}`).toEqual(good)
-            }
+            // Either the very same belief, or a refusal that leaves the memory as it was.
+            if (!('error' in found)) expect(found, `${path} at ${at}`).toEqual(good)
+            else
+              expect([codeOf(found.error), found.size], `${path} at ${at}`).toEqual([REFUSAL, SEEN])
           }
       expect(tried).toBeGreaterThan(1000)
-      expect({ which, tried, irrelevant, codes: [...codes].sort() }).toMatchSnapshot()
     },
     300_000,
   )

@@ -1,0 +1,235 @@
+/**
+ * Small files travel together: many are read, sent and sealed by one request, since for them the
+ * asking costs more than the bytes.
+ *
+ * Sending a batch again is safe: every file keeps the upload id it got when it was read, and the
+ * server answers for an id that it knows as it did the first time.
+ */
+import { randomUUID } from 'node:crypto'
+import type { Artifact } from '../../schemas/artifact.ts'
+import { BATCH_CONTENT_BYTES_MAX, BATCH_MAX } from '../../schemas/batch.ts'
+import { ArtifactError, parseProblem } from '../../schemas/problems.ts'
+import { formatReference } from '../../schemas/reference.ts'
+import { type CallReply, call, isPassing, PATIENT_TRIES } from '../api.ts'
+import { type ContentDigest, createContentHasher } from '../verify/digest.ts'
+import type { Budget } from './budget.ts'
+import type { Connection } from './connection.ts'
+import { pause, retryDelayMs } from './retry.ts'
+import { checkSealed } from './seal.ts'
+import { fillBuffer } from './send-all.ts'
+import { openFileSource } from './source.ts'
+import { checkDeclared } from './upload.ts'
+import type { UploadOptions, UploadResult } from './upload-job.ts'
+
+/** Batches on their way at the same time. */
+export const BATCHES_AT_ONCE = 4
+/** Of a request body; the server takes 4 MiB. */
+const BODY_BYTES_MAX = 3 * 1024 ** 2
+/** The words of an artifact besides its name, labels and content. */
+const WORDS_BYTES = 512
+/** What a batch holds on its way: the bytes, their Base 64, and the body made of it. */
+const BATCH_MEMORY_BYTES = 3 * BODY_BYTES_MAX
+
+/** One of several files, as it was seen before anything was read. */
+export interface SmallFile {
+  name: string
+  path: string
+  contentType: string | undefined
+  sizeBytes: bigint
+}
+
+/** What came of one. */
+export type SmallOutcome =
+  | { kind: 'sealed'; result: UploadResult }
+  | { kind: 'failed'; error: unknown }
+  /** It is larger than it looked, or its id cannot be gone on with: it has to go by itself. */
+  | { kind: 'alone' }
+
+/** Where a batch goes, and with what. */
+export interface SmallUpload {
+  connection: Connection
+  budget: Budget
+  target: { task: string; run: number }
+  options: UploadOptions
+  signal: AbortSignal
+}
+
+interface ReadFile {
+  id: string
+  name: string
+  bytes: Buffer
+  digest: ContentDigest
+  options: UploadOptions
+}
+
+/** Whether files of this size may go together. A policy is nothing that a batch can ask for. */
+export function isSmallFile(sizeBytes: bigint, { policy }: UploadOptions): boolean {
+  return policy === undefined && sizeBytes <= BigInt(BATCH_CONTENT_BYTES_MAX)
+}
+
+/** Cuts files into batches that one request can hold, in order. */
+export function* cutIntoBatches<T extends SmallFile>(
+  files: Iterable<T>,
+  { labels = {} }: UploadOptions,
+): Generator<T[]> {
+  const labelsBytes = jsonBytes(labels)
+  let batch: T[] = []
+  let bodyBytes = 0
+  for (const file of files) {
+    const contentBytes = Math.ceil(Number(file.sizeBytes) / 3) * 4
+    const more = contentBytes + jsonBytes(file.name) + labelsBytes + WORDS_BYTES
+    if (batch.length === BATCH_MAX || (batch.length > 0 && bodyBytes + more > BODY_BYTES_MAX)) {
+      yield batch
+      batch = []
+      bodyBytes = 0
+    }
+    batch.push(file)
+    bodyBytes += more
+  }
+  if (batch.length > 0) yield batch
+}
+
+function jsonBytes(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value))
+}
+
+/**
+ * Uploads a batch, and says of every file what came of it: never throws for one of them. Each is
+ * hashed from the very bytes that are sent, and the record that comes back must say the same.
+ */
+export async function uploadSmall<T extends SmallFile>(
+  job: SmallUpload,
+  files: readonly T[],
+): Promise<Map<T, SmallOutcome>> {
+  const { budget, signal } = job
+  const outcomes = new Map<T, SmallOutcome>()
+  const held = Math.min(budget.memory.total, BATCH_MEMORY_BYTES)
+  try {
+    await budget.memory.acquire(held, signal)
+  } catch (error) {
+    return new Map(files.map((file) => [file, { kind: 'failed', error }]))
+  }
+  try {
+    const read = new Map<T, ReadFile>()
+    for (const file of files) {
+      const found = await readSmall(job, file).catch(failed)
+      if ('kind' in found) outcomes.set(file, found)
+      else read.set(file, found)
+    }
+    await sendBatch(job, read, outcomes)
+  } finally {
+    budget.memory.release(held)
+  }
+  return outcomes
+}
+
+function failed(error: unknown): SmallOutcome {
+  return { kind: 'failed', error }
+}
+
+async function readSmall(
+  { options, signal }: SmallUpload,
+  { name, path, contentType }: SmallFile,
+): Promise<ReadFile | SmallOutcome> {
+  await using source = await openFileSource(path, options.followLinks ?? false)
+  if (source.sizeBytes > BigInt(BATCH_CONTENT_BYTES_MAX)) return { kind: 'alone' }
+  const bytes = Buffer.alloc(Number(source.sizeBytes))
+  const hasher = createContentHasher(Math.max(1, bytes.length))
+  await fillBuffer(source, bytes, hasher, signal)
+  const digest = hasher.finish()
+  await source.checkEnd(digest.sizeBytes, signal)
+  const own = { ...options, contentType: contentType ?? options.contentType }
+  return { id: randomUUID(), name, bytes, digest, options: own }
+}
+
+/** Sends what was read until every file has an outcome. */
+async function sendBatch<T>(
+  job: SmallUpload,
+  read: ReadonlyMap<T, ReadFile>,
+  outcomes: Map<T, SmallOutcome>,
+): Promise<void> {
+  let waiting = [...read]
+  for (let tried = 1; waiting.length > 0; tried++) {
+    const reply = await request(
+      job,
+      waiting.map(([, file]) => file),
+    ).catch(failed)
+    const again: typeof waiting = []
+    let passing: ArtifactError | undefined
+    for (const [index, one] of waiting.entries()) {
+      const outcome = 'kind' in reply ? reply : judge(job, one[1], reply.outcomes[index])
+      const isOver = outcome.kind !== 'failed' || 'kind' in reply || !isPassing(outcome.error)
+      if (isOver || tried === PATIENT_TRIES) outcomes.set(one[0], outcome)
+      else {
+        again.push(one)
+        passing = outcome.error instanceof ArtifactError ? outcome.error : undefined
+      }
+    }
+    waiting = again
+    if (waiting.length === 0) return
+    // An interruption shows in the next request.
+    await pause(retryDelayMs(job.connection.timing, tried, passing), job.signal).catch(
+      () => undefined,
+    )
+  }
+}
+
+async function request(
+  { connection, budget, target, signal }: SmallUpload,
+  files: readonly ReadFile[],
+): Promise<CallReply<'sealBatch'>> {
+  const artifacts = files.map(({ id, name, bytes, digest, options }) => ({
+    id,
+    ...target,
+    name,
+    sha256: digest.sha256,
+    contentType: options.contentType,
+    labels: options.labels,
+    content: bytes.toString('base64'),
+  }))
+  await budget.requests.acquire(1, signal)
+  try {
+    const body = { artifacts }
+    return await call(connection, 'sealBatch', { body }, { signal, tries: PATIENT_TRIES })
+  } finally {
+    budget.requests.release(1)
+  }
+}
+
+/** Problems of an id that an earlier, lost request used up; the name is free for another one. */
+const ID_USED_UP = ['upload_conflict', 'upload_ended']
+
+function judge(
+  { target }: SmallUpload,
+  file: ReadFile,
+  outcome: CallReply<'sealBatch'>['outcomes'][number] | undefined,
+): SmallOutcome {
+  if (outcome?.outcome === 'sealed')
+    try {
+      const reference = formatReference({ ...target, name: file.name })
+      return {
+        kind: 'sealed',
+        result: describe(file, checkSealed(outcome.artifact, reference, file.digest)),
+      }
+    } catch (error) {
+      return failed(error)
+    }
+  if (outcome === undefined)
+    return failed(
+      new ArtifactError('bad_reply', `Cannot upload ${file.name}: the answer leaves it out`),
+    )
+  const error = parseProblem(outcome.problem)
+  return ID_USED_UP.includes(error.code) ? { kind: 'alone' } : failed(error)
+}
+
+function describe({ id, bytes, options }: ReadFile, artifact: Artifact): UploadResult {
+  const isNew = artifact.uploadId === id
+  if (isNew) checkDeclared(artifact, options)
+  return {
+    outcome: isNew ? 'sealed' : 'already-sealed',
+    artifact,
+    resumed: false,
+    sentBytes: isNew ? BigInt(bytes.length) : 0n,
+    receipt: undefined,
+  }
+}
