@@ -21,6 +21,8 @@ const FATAL = [
   'storage_full',
   'store_unavailable',
   'database_unavailable',
+  'overloaded',
+  'internal',
 ]
 
 /** Collects failures, and says when it is no use to go on. */
