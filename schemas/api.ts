@@ -284,7 +284,7 @@ export const endpoints = {
     },
     errors: ['not_found', 'log_absent', 'receipt_pending', 'log_inclusion'],
   },
-  listStatements: {
+  getStatements: {
     method: 'GET',
     path: '/v1/tasks/:task/runs/:run/artifacts/:name/statements',
     summary: 'What was said about an artifact after it was sealed',
