@@ -1,0 +1,76 @@
+/** Batches over a real S3 gateway: the server puts the bytes there itself. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { SmallArtifact } from '../../schemas/batch.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
+import type { Principal } from '../../server/access/scopes.ts'
+import { findArtifact } from '../../server/records/artifacts.ts'
+import { sealBatch } from '../../server/seal/batch.ts'
+import type { Sealer } from '../../server/seal/seal.ts'
+import type { Store } from '../../server/stores/store.ts'
+import type { Subject } from '../contract/subject.ts'
+import { openS3Subject } from '../stores/s3-subject.ts'
+import { codesOf, makeSmall } from '../support/batch.ts'
+import { getTestS3 } from '../support/ceph.ts'
+import { openStage, type Stage } from '../support/stage.ts'
+
+const principal: Principal = {
+  token: { id: '5a3f6c1e-7a55-4ad2-9c3d-0123456789ab', name: 'stage' },
+  scopes: ['admin'],
+}
+let stack: AsyncDisposableStack
+let stage: Stage
+let s3: Subject
+beforeAll(async () => {
+  stack = new AsyncDisposableStack()
+  stage = stack.use(await openStage())
+  s3 = stack.use(await openS3Subject(getTestS3()))
+})
+afterAll(() => stack.disposeAsync())
+
+const seal = async (sealer: Sealer, batch: SmallArtifact[]) =>
+  codesOf((await sealBatch(stage.intake, sealer, principal, batch)).outcomes)
+
+async function readSealed(task: string, name: string): Promise<string> {
+  const found = await findArtifact(stage.intake.sql, task, 0, name)
+  if (found === undefined) throw new Error(`${name} is not sealed`)
+  const chunks: Uint8Array[] = []
+  for await (const chunk of s3.store.read(found.blobKey, found.blobTag)) chunks.push(chunk)
+  return Buffer.concat(chunks).toString()
+}
+
+describe('sealBatch() over S3', () => {
+  it('stores, reads again and seals every artifact, an empty one too', async () => {
+    const names = ['', ...Array.from({ length: 20 }, (_, index) => `content ${index}`)]
+    const batch = names.map((content, index) =>
+      makeSmall({ task: 'bucket', name: String(index) }, content),
+    )
+    await using sealer = stage.openSealer({ store: s3.store })
+    expect(await seal(sealer, batch)).toEqual(batch.map(() => 'sealed'))
+    expect(await seal(sealer, batch)).toEqual(batch.map(() => 'sealed'))
+    expect(await readSealed('bucket', '0')).toBe('')
+    expect(await readSealed('bucket', '20')).toBe('content 19')
+  })
+
+  it('goes on when the answer of the store was lost, by repetition or by the sweep', async () => {
+    let isLost = true
+    const store: Store = {
+      ...s3.store,
+      async put(plan, bytes) {
+        const blob = await s3.store.put(plan, bytes)
+        if (isLost) throw new ArtifactError('store_unavailable', 'Cannot use store: it is away')
+        return blob
+      },
+    }
+    const [repeated, swept] = ['repeated', 'swept'].map((name) =>
+      makeSmall({ task: 'lost', name }, name),
+    )
+    if (repeated === undefined || swept === undefined) throw new Error('The batch is empty')
+    await using sealer = stage.openSealer({ store })
+    expect(await seal(sealer, [repeated, swept])).toEqual(Array(2).fill('store_unavailable'))
+    isLost = false
+    expect(await seal(sealer, [repeated])).toEqual(['sealed'])
+    await stage.sweep(sealer)
+    expect((await stage.find(swept.id)).state).toBe('sealed')
+    expect(await readSealed('lost', 'swept')).toBe('swept')
+  })
+})
