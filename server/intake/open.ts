@@ -77,9 +77,14 @@ async function insertOpened(
   })
 }
 
+/** More than that have no connection to Postgres at the same time. */
+const OPENINGS_AT_ONCE_MAX = 500
+
 /** Throws `too_many_uploads` when the token keeps as many open as it may. */
 async function checkRoomForToken(tx: Transaction, tokenId: string, max: number): Promise<void> {
-  // One at a time for a token: many that come together would all see room for one.
+  if ((await countActiveUploads(tx, tokenId)) < max - OPENINGS_AT_ONCE_MAX) return
+  // Near the limit one at a time: many that come together would all see room for one. Far from it
+  // nobody waits, or thousands of small files would go up one by one.
   await lockToken(tx, tokenId)
   const open = await countActiveUploads(tx, tokenId)
   if (open < max) return
