@@ -119,7 +119,7 @@ describe('words', () => {
   it('tell for every step of a life where it is and what tests it', () => {
     const [, life = ''] = readme.split('## Life of an artifact')
     const rows = [...life.matchAll(/^\| \d \w+ \|.*\|(.*)\|(.*)\|$/gm)]
-    expect(rows).toHaveLength(7)
+    expect(rows).toHaveLength(8)
     for (const [, where = '', test = ''] of rows) {
       expect(where).toMatch(/`\w+` in `(server|client)\/[\w./-]+\.ts`/)
       expect(test).toMatch(/`test\/[\w./-]+\.ts`/)
@@ -128,7 +128,13 @@ describe('words', () => {
 
   it('name only options that the help explains', async () => {
     const named = new Set([...readme.matchAll(/(?<![\w-])--[a-z][a-z\d-]*/g)].map(([flag]) => flag))
-    const entries = [['serve'], ['upload'], ['get'], ['token', 'create']]
+    const entries = [
+      ...[['serve'], ['signer'], ['upload'], ['get'], ['revoke'], ['remove']],
+      ...[
+        ['token', 'create'],
+        ['log', 'verify'],
+      ],
+    ]
     await using place = await makePlace(join(root, 'server', 'main.ts'))
     const helps = await Promise.all(entries.map((words) => runProgram(place, [...words, '--help'])))
     const help = helps.map(({ stdout }) => stdout).join('\n')
