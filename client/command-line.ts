@@ -22,7 +22,7 @@ import { classifyError, exitOf } from './exits.ts'
 import { findNearest } from './nearest.ts'
 import type { ProcessContext } from './process-context.ts'
 import { checkVariables } from './settings.ts'
-import { OutputClosed, openTerminal, type Terminal } from './terminal.ts'
+import { openTerminal, type Terminal } from './terminal.ts'
 
 export interface CommandLineOptions {
   /** `ARTIFACT_*` variables that the commands know beyond those of the client. */
@@ -51,8 +51,9 @@ export async function runCommandLine(
     const command = await entry.load()
     const parsed = await parseWords(words, optionsOf(command), command.takesCommand)
     const globals = readArguments(globalOptions, parsed.options, (key) => `--${key}`)
-    const { quiet, noColor } = globals
-    terminal = openTerminal({ ...context, quiet, plain: noColor || isPlain(context) })
+    // A program that asks for JSON reads stderr too, for the error: it gets no prose in between.
+    const quiet = globals.quiet || globals.json
+    terminal = openTerminal({ ...context, quiet, plain: globals.noColor || isPlain(context) })
     if (globals.help) {
       await terminal.print(...formatCommandHelp(entry, command, context.stdout.columns))
       return EXITS.done
@@ -65,7 +66,6 @@ export async function runCommandLine(
     )
     return EXITS.done
   } catch (thrown) {
-    if (thrown instanceof OutputClosed) return EXITS.done
     const known = classifyError(thrown, context.signal)
     reportError(known ?? thrown, { json: wantsJson(argv), terminal, context })
     return known === undefined ? EXITS.unexpected : exitOf(known, context.signal)

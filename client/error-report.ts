@@ -63,7 +63,7 @@ function formatError(error: ArtifactError, { terminal, context }: ReportOptions)
   const head = terminal.style('stderr', 'red', 'artifact:')
   const fields = [
     ['expected', error.expected],
-    ['found', error.found],
+    ['found', error.code === 'interrupted' ? undefined : error.found],
     // Only where the log of the server has more to say.
     ['request', (error.row.status ?? 0) >= 500 ? error.requestId : undefined],
   ] as const

@@ -20,7 +20,11 @@ export const EXIT_MEANINGS: Record<keyof typeof EXITS, string> = {
 
 /** The reason with which a signal of the system aborts a command. */
 export function formatInterruption(name: 'SIGINT' | 'SIGTERM'): ArtifactError {
-  return new ArtifactError('interrupted', `Cannot finish: ${name} came`, { found: name })
+  return new ArtifactError(
+    'interrupted',
+    name === 'SIGINT' ? 'Cannot finish: interrupted' : 'Cannot finish: asked to end (SIGTERM)',
+    { found: name },
+  )
 }
 
 /**

@@ -28,6 +28,12 @@ const WINDOW_MS = 10_000
 const SHORTEST_MS = 500
 /** Samples nearer than this are one sample, which bounds their number. */
 const STEP_MS = 100
+/** Percent, amount, speed and time left, as long as they mostly are. */
+const NUMBERS_WIDTH = 45
+const BAR_WIDTH_MAX = 30
+const BAR_WIDTH_MIN = 7
+/** Of a name where there is little room. */
+const NAME_WIDTH = 16
 
 /** A meter that begins now. */
 export function startMeter(clock: () => Date): RateMeter {
@@ -62,7 +68,7 @@ export function percentOf(state: ProgressState): number | undefined {
   return Math.max(0, Math.min(99, percent))
 }
 
-/** For a log: `sending turtle-db/7/db.dump: 45 %, 120.0 MiB of 266.0 MiB, 80.1 MiB/s, 2 s left`. */
+/** For a log: `sending turtle-db/7/db.dump: 45 %, 120.0 of 266.0 MiB, 80.1 MiB/s, 2 s left`. */
 export function formatPlainLine(state: ProgressState, rate: number | undefined): string {
   const percent = percentOf(state)
   const pieces = [
@@ -74,28 +80,35 @@ export function formatPlainLine(state: ProgressState, rate: number | undefined):
   return `${state.phase} ${sanitise(state.reference)}: ${pieces.join(', ')}`
 }
 
-/** For a terminal: the same with a bar, at most `columns` wide; what has no room is left out. */
+/** For a terminal: the same with a bar, less than `columns` wide; what has no room is left out. */
 export function formatBarLine(
   state: ProgressState,
   rate: number | undefined,
   columns: number,
 ): string {
   const percent = percentOf(state)
-  const pieces = [
+  const room = Math.max(20, columns - 1)
+  const numbers = [
     ...(percent === undefined ? [] : [`${String(percent).padStart(3)} %`]),
     formatAmount(state),
     ...formatPace(state, rate),
     ...formatExtras(state),
   ]
-  const phase = capitalise(state.phase).padEnd(9)
-  const room = Math.max(20, columns - 1)
-  const numbers = pieces.join('  ')
-  const nameRoom = Math.max(8, Math.min(48, Math.floor(room / 3)))
-  const head = `${phase}  ${shorten(sanitise(state.reference), nameRoom)}`
-  const barRoom = Math.min(30, room - head.length - numbers.length - 6)
-  const bar = percent === undefined || barRoom < 5 ? '' : `  ${drawBar(percent, barRoom)}`
-  const line = `${head}${bar}  ${numbers}`
-  return line.length <= room ? line : shorten(`${phase}  ${numbers}`, room)
+  const reference = sanitise(state.reference)
+  const phase = capitalise(state.phase)
+  const heads = [
+    { words: [phase.padEnd(9), shorten(reference, Math.floor(room / 3))], space: '  ' },
+    { words: [phase, shorten(reference.split('/').at(-1) ?? '', NAME_WIDTH)], space: ' ' },
+  ]
+  for (const { words, space } of heads) {
+    const rest = numbers.join(space)
+    // Room for the usual numbers, so that the bar keeps its length while they change.
+    const taken = words.join(space).length + Math.max(rest.length, NUMBERS_WIDTH) + 2 * space.length
+    const width = Math.min(BAR_WIDTH_MAX, room - taken - 2)
+    if (percent !== undefined && width >= BAR_WIDTH_MIN)
+      return [...words, drawBar(percent, width), rest].join(space)
+  }
+  return shorten([phase, ...numbers].join('  '), room)
 }
 
 function drawBar(percent: number, width: number): string {
@@ -103,11 +116,12 @@ function drawBar(percent: number, width: number): string {
   return `[${'='.repeat(filled)}${' '.repeat(width - filled)}]`
 }
 
+/** `60.0 of 120.0 MiB`; both units when they differ. */
 function formatAmount({ bytes, totalBytes }: ProgressState): string {
-  const shown = totalBytes !== undefined && bytes > totalBytes ? totalBytes : bytes
-  return totalBytes === undefined
-    ? formatBytes(shown)
-    : `${formatBytes(shown)} of ${formatBytes(totalBytes)}`
+  if (totalBytes === undefined) return formatBytes(bytes)
+  const [done = '', unit] = formatBytes(bytes < totalBytes ? bytes : totalBytes).split(' ')
+  const total = formatBytes(totalBytes)
+  return total.endsWith(` ${unit}`) ? `${done} of ${total}` : `${done} ${unit} of ${total}`
 }
 
 function formatPace(state: ProgressState, rate: number | undefined): string[] {

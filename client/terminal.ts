@@ -28,7 +28,7 @@ export interface TerminalOptions {
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow'
 
 export interface Terminal {
-  /** Writes data, one line or several, to stdout; returns when they are written. Throws {@link OutputClosed}. */
+  /** Writes data, one line or several, to stdout; returns when they are written, or nobody reads them. */
   print(...lines: string[]): Promise<void>
   /** Writes one JSON value as one line to stdout, after `lead` on the same line. */
   printJson(value: unknown, lead?: string): Promise<void>
@@ -40,6 +40,8 @@ export interface Terminal {
   warn(line: string): void
   /** Sets off text, when the stream takes colour. */
   style(stream: 'stdout' | 'stderr', style: Style, text: string): string
+  /** Nobody reads stdout any more, as after `| head`. What only lists may end then, with success. */
+  readonly isClosed: boolean
   /** Whether stdout is a terminal that a person looks at. */
   readonly interactive: boolean
   readonly quiet: boolean
@@ -47,20 +49,22 @@ export interface Terminal {
   speak: ((line: string) => void) | undefined
 }
 
-/** The reader of stdout has gone: no failure, there is just nobody left to write to. */
-export class OutputClosed extends Error {
-  override readonly name = 'OutputClosed'
-}
-
 /** A terminal over two streams. Errors of the streams are met where something is written. */
 export function openTerminal(options: TerminalOptions): Terminal {
   const { stdout, stderr, quiet } = options
   const colored = (output: Output) => output.isTerminal && !options.plain
   const colors = { stdout: colored(stdout), stderr: colored(stderr) }
+  let isClosed = false
+  const write = async (data: string | Uint8Array) => {
+    isClosed ||= !(await writeAll(stdout, data))
+  }
   const terminal: Terminal = {
-    print: (...lines) => writeAll(stdout, lines.map((line) => `${line}\n`).join('')),
-    printJson: (value, lead = '') => writeAll(stdout, `${lead}${formatJson(value)}\n`),
-    write: (bytes) => writeAll(stdout, bytes),
+    print: (...lines) => write(lines.map((line) => `${line}\n`).join('')),
+    printJson: (value, lead = '') => write(`${lead}${formatJson(value)}\n`),
+    write,
+    get isClosed() {
+      return isClosed
+    },
     say(line) {
       if (!quiet) terminal.warn(line)
     },
@@ -77,17 +81,17 @@ export function openTerminal(options: TerminalOptions): Terminal {
   return terminal
 }
 
-function writeAll(output: Output, text: string | Uint8Array): Promise<void> {
+/** Whether it was written; not when the reader has gone. Throws `local_io` for anything worse. */
+function writeAll(output: Output, data: string | Uint8Array): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    if (text.length === 0) return resolve()
-    if (output.stream.destroyed) return reject(new OutputClosed('stdout is closed'))
-    output.stream.write(text, (fault) => {
-      if (fault === null || fault === undefined) return resolve()
-      if ('code' in fault && (fault.code === 'EPIPE' || fault.code === 'ERR_STREAM_DESTROYED'))
-        return reject(new OutputClosed('stdout is closed', { cause: fault }))
-      reject(
-        new ArtifactError('local_io', `Cannot write to stdout: ${fault.message}`, { cause: fault }),
-      )
+    if (data.length === 0) return resolve(true)
+    if (output.stream.destroyed) return resolve(false)
+    output.stream.write(data, (fault) => {
+      if (fault === null || fault === undefined) return resolve(true)
+      const code = 'code' in fault ? fault.code : undefined
+      if (code === 'EPIPE' || code === 'ERR_STREAM_DESTROYED') return resolve(false)
+      const message = `Cannot write to stdout: ${fault.message}`
+      reject(new ArtifactError('local_io', message, { cause: fault }))
     })
   })
 }

@@ -36,7 +36,7 @@ export async function* watch(
       for await (const { id, data } of readEventStream(reply.body)) {
         failures = 0
         last = id ?? last
-        yield parseEvent(data)
+        if (data !== undefined) yield parseEvent(data)
       }
     } catch (error) {
       if (signal?.aborted === true) return
@@ -53,7 +53,8 @@ export async function* watch(
 
 interface StreamedEvent {
   id: string | undefined
-  data: string
+  /** `undefined`: only the id moved, to where a reader that comes back goes on. */
+  data: string | undefined
 }
 
 /** Events of one stream; comments, which keep the connection alive, are passed over. */
@@ -61,10 +62,13 @@ export async function* readEventStream(
   body: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<StreamedEvent> {
   let id: string | undefined
+  let sent: string | undefined
   let data: string[] = []
   for await (const line of readLines(body)) {
     if (line === '') {
-      if (data.length > 0) yield { id, data: data.join('\n') }
+      const isNews = data.length > 0 || id !== sent
+      if (isNews) yield { id, data: data.length > 0 ? data.join('\n') : undefined }
+      sent = id
       data = []
       continue
     }

@@ -86,7 +86,17 @@ export type TokenPage = z.infer<typeof TokenPage>
 export const AllotRun = z.strictObject({ requestId: z.uuid() }).meta({ id: 'AllotRun' })
 export type AllotRun = z.infer<typeof AllotRun>
 
-const sealing = ['digest_mismatch', 'size_mismatch', 'part_mismatch', 'part_missing'] as const
+/** What a seal can find, and what is found again when a failed upload is asked for. */
+const sealing = [
+  'digest_mismatch',
+  'size_mismatch',
+  'part_mismatch',
+  'part_missing',
+  'precondition_failed',
+  'blob_missing',
+] as const
+/** Whatever begins an object in the store. */
+const storing = ['store_unavailable', 'storage_full'] as const
 
 export const endpoints = {
   openUpload: {
@@ -105,6 +115,7 @@ export const endpoints = {
       'limit_exceeded',
       'too_many_uploads',
       ...sealing,
+      ...storing,
     ],
   },
   listUploads: {
@@ -131,7 +142,7 @@ export const endpoints = {
     access: 'upload',
     params: ofUpload,
     replies: { 200: UploadWithParts },
-    errors: ['not_found'],
+    errors: ['not_found', 'store_unavailable', 'storage_full'],
   },
   abortUpload: {
     method: 'DELETE',
@@ -150,7 +161,14 @@ export const endpoints = {
     params: ofUpload,
     body: RequestGrants,
     replies: { 200: Grants },
-    errors: ['not_found', 'upload_ended', 'part_conflict', 'limit_exceeded', 'size_mismatch'],
+    errors: [
+      'not_found',
+      'upload_ended',
+      'part_conflict',
+      'limit_exceeded',
+      'size_mismatch',
+      ...storing,
+    ],
   },
   reportProgress: {
     method: 'PUT',
@@ -175,8 +193,8 @@ export const endpoints = {
       'already_sealed',
       'upload_ended',
       'upload_conflict',
-      'store_unavailable',
       ...sealing,
+      ...storing,
     ],
   },
   sealBatch: {
@@ -266,7 +284,7 @@ export const endpoints = {
     },
     errors: ['not_found', 'log_absent', 'receipt_pending', 'log_inclusion'],
   },
-  listStatements: {
+  getStatements: {
     method: 'GET',
     path: '/v1/tasks/:task/runs/:run/artifacts/:name/statements',
     summary: 'What was said about an artifact after it was sealed',

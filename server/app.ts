@@ -120,14 +120,21 @@ function watchRequests(app: App, { intake, log, health }: AppParts): void {
     )
   })
   app.use('*', async (c, next) => {
-    // A grant is its own permission; its requests are many and need no look-up.
-    if (!c.req.path.startsWith('/v1/blobs/'))
+    if (!isOpen(c.req.path))
       c.set(
         'principal',
         await authenticate(intake.sql, c.req.header('authorization'), intake.clock),
       )
     await next()
   })
+}
+
+/**
+ * Addresses where nobody is asked who they are: a grant is its own permission, and whether the server
+ * lives must not depend on a look-up in Postgres.
+ */
+function isOpen(path: string): boolean {
+  return path.startsWith('/v1/blobs/') || /^\/(healthz|readyz|openapi\.json)$/.test(path)
 }
 
 /** The caller's own id for a request when it is harmless, else a new one. */

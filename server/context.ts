@@ -13,6 +13,7 @@ import { sweep } from './care/sweep.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, readSecretFile, type Secrets } from './config.ts'
 import { keepGrantSecret, takeDataFolder } from './data-folder.ts'
+import type { Delivery } from './delivery/artifacts.ts'
 import { openEventFeed } from './delivery/event-feed.ts'
 import type { Intake } from './intake/session.ts'
 import { type Listener, listen } from './listener.ts'
@@ -84,27 +85,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const sequencer = createSequencer(sql, clock)
   const sealer = stack.use(openSealer(intake, sequencer, config, log, metrics))
   const app = createApp({
-    intake,
-    sealer,
-    feed,
-    heads,
-    sequencer,
-    log,
-    delivery: {
-      sql,
-      store,
-      settings: {
-        publicRead: config.access.publicRead,
-        grantTtlSeconds: config.grants.ttlSeconds,
-      },
-    },
+    ...{ intake, sealer, feed, heads, sequencer, log },
+    delivery: createDelivery(config, sql, store),
     health: {
       metrics,
       openApi: createOpenApi(options.version),
-      checkReady: async (signal) => {
-        await checkDatabase(sql)
-        await store.check(signal)
-      },
+      checkReady: (signal) => checkReady(sql, store, signal),
     },
     door: store.kind === 'filesystem' ? store : undefined,
     stop: stop.signal,
@@ -132,6 +118,16 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     failed: failure.promise,
     [Symbol.asyncDispose]: () => held.disposeAsync(),
   }
+}
+
+async function checkReady(sql: Sql, store: AnyStore, signal: AbortSignal): Promise<void> {
+  await checkDatabase(sql)
+  await store.check(signal)
+}
+
+function createDelivery({ access, grants }: Config, sql: Sql, store: AnyStore): Delivery {
+  const settings = { publicRead: access.publicRead, grantTtlSeconds: grants.ttlSeconds }
+  return { sql, store, settings }
 }
 
 /** The database as the runtime role: prepared, up to date, and unable to rewrite history. */

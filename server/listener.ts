@@ -22,6 +22,8 @@ const KEEP_ALIVE_MS = 65_000
 /** A peer that moves no byte for this long is gone. */
 const IDLE_MS = 120_000
 const HEADERS_MS = 30_000
+/** How often connections are looked through while the listener ends. */
+const IDLE_CHECK_MS = 50
 
 /** Listens. Throws `configuration` when the address cannot be had, `locked` when the port is taken. */
 export async function listen(app: App, options: ListenOptions): Promise<Listener> {
@@ -37,9 +39,11 @@ export async function listen(app: App, options: ListenOptions): Promise<Listener
     url: describeUrl(server, options.host),
     async [Symbol.asyncDispose]() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      server.closeIdleConnections()
+      // A connection that has answered its last request is idle and open: nobody else closes it.
+      const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS)
       const timer = setTimeout(() => server.closeAllConnections(), options.graceSeconds * 1000)
       await closed
+      clearInterval(idle)
       clearTimeout(timer)
     },
   }

@@ -23,10 +23,10 @@ let packed: string[]
 let installed: string
 let place: Place
 
-/** Runs a tool; npm gets neither the settings nor the folder of the npm that runs these tests. */
+/** Runs a tool without settings of ours; npm gets neither the settings nor the folder of the npm that runs these tests. */
 async function tool(cwd: string, program: string, ...args: string[]): Promise<string> {
   const kept = Object.entries(process.env).filter(
-    ([name]) => !/^npm_(?!config_registry$)/.test(name),
+    ([name]) => !/^(ARTIFACT_|npm_(?!config_registry$))/.test(name),
   )
   const outcome = await execute(program, args, { cwd, env: Object.fromEntries(kept) }).catch(
     (error: { stdout?: string; stderr?: string }) => error,

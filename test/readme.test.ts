@@ -1,6 +1,6 @@
 /** What the README says is so: its examples run, and what it names is there. */
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -104,6 +104,48 @@ describe('words', () => {
       .filter((path) => !existsSync(join(root, path)))
     expect(named.length).toBeGreaterThan(10)
     expect(absent).toEqual([])
+  })
+
+  it('name only functions that are exported where the README says', () => {
+    const named = [...readme.matchAll(/`(\w+)` in `([\w./-]+\.ts)`/g)]
+    const absent = named.filter(([, name = '', path = '']) => {
+      const text = readFileSync(join(root, path), 'utf8')
+      return !new RegExp(`^export (async )?function ${name}\\b`, 'm').test(text)
+    })
+    expect(named.length).toBeGreaterThan(8)
+    expect(absent.map(([text]) => text)).toEqual([])
+  })
+
+  it('tell for every step of a life where it is and what tests it', () => {
+    const [, life = ''] = readme.split('## Life of an artifact')
+    const rows = [...life.matchAll(/^\| \d \w+ \|.*\|(.*)\|(.*)\|$/gm)]
+    expect(rows).toHaveLength(8)
+    for (const [, where = '', test = ''] of rows) {
+      expect(where).toMatch(/`\w+` in `(server|client)\/[\w./-]+\.ts`/)
+      expect(test).toMatch(/`test\/[\w./-]+\.ts`/)
+    }
+  })
+
+  it('name only options that the help explains', async () => {
+    const named = new Set([...readme.matchAll(/(?<![\w-])--[a-z][a-z\d-]*/g)].map(([flag]) => flag))
+    const entries = [
+      ...[['serve'], ['signer'], ['upload'], ['get'], ['revoke'], ['remove']],
+      ...[
+        ['token', 'create'],
+        ['log', 'verify'],
+      ],
+    ]
+    await using place = await makePlace(join(root, 'server', 'main.ts'))
+    const helps = await Promise.all(entries.map((words) => runProgram(place, [...words, '--help'])))
+    const help = helps.map(({ stdout }) => stdout).join('\n')
+    const isExplained = (flag: string) => new RegExp(`${flag}(?![\\w-])`).test(help)
+    expect(named.size).toBeGreaterThan(10)
+    expect([...named].filter((flag) => !isExplained(flag))).toEqual([])
+  })
+
+  it('show only JSON that can be read', () => {
+    expect(blocks('json').length).toBeGreaterThan(0)
+    for (const block of blocks('json')) expect(() => JSON.parse(block)).not.toThrow()
   })
 
   it('name only scripts that npm knows', () => {

@@ -55,7 +55,14 @@ const DIRECTIONS: readonly [from: string, to: readonly string[]][] = [
   ['server/program.ts', ['server/', 'client/', 'schemas/']],
   [
     'server/commands/',
-    ['server/', 'client/commands/command.ts', 'client/profile.ts', 'client/disk/', 'schemas/'],
+    [
+      'server/',
+      'client/commands/command.ts',
+      'client/profile.ts',
+      'client/disk/',
+      'client/verify/',
+      'schemas/',
+    ],
   ],
   ['server/', ['server/', 'client/verify/', 'client/disk/', 'schemas/']],
   ['test/', ['test/', 'server/', 'client/', 'schemas/']],

@@ -38,7 +38,10 @@ export const checksums = defineCommand({
     await using connection = await connectServer(context)
     const lines = readChecksums(connection, params, { signal: context.signal })
     if (options.output === undefined || options.output === '-') {
-      for await (const chunk of lines) await context.terminal.write(chunk)
+      for await (const chunk of lines) {
+        await context.terminal.write(chunk)
+        if (context.terminal.isClosed) return
+      }
       return
     }
     await writeWhole(options.output, lines, options.force)

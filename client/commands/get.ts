@@ -190,8 +190,10 @@ function reportFailures(
 ): void {
   const [first] = failed
   if (first === undefined) return
+  // What an interruption left undone is too much to name, and known to who interrupted.
   for (const { name, error } of failed)
-    terminal.warn(`artifact: ${sanitise(name)}: ${summariseError(error)}`)
+    if (error.code !== 'interrupted')
+      terminal.warn(`artifact: ${sanitise(name)}: ${summariseError(error)}`)
   signal.throwIfAborted()
   // A log that is dishonest is not a failure of some of the files.
   const conviction = failed.find(({ error }) => ['log_fork', 'log_rollback'].includes(error.code))

@@ -126,6 +126,7 @@ async function printListing(
     // Only now: where the first page cannot be had, stdout stays empty.
     if (globals.json && !isOpen) await terminal.print(`{"${key}":[`)
     isOpen = true
+    if (terminal.isClosed) return
     for (const { line, item } of page.items) {
       if (globals.json) await terminal.printJson(item, printed === 0 ? '' : ',')
       else await terminal.print(line)
@@ -134,7 +135,7 @@ async function printListing(
   }
   if (globals.json) await terminal.print(`],"more":${isCut}}`)
   else if (printed === 0) terminal.say(`No ${key}.`)
-  else if (isCut) terminal.say(`There are more; these are the first ${printed}.`)
+  else if (isCut) terminal.say(`Stopped at ${printed}, as --limit says; there are more.`)
 }
 
 function formatTask({ task, openedAt }: Task): string {

@@ -333,8 +333,10 @@ function reportFailures(
 ): void {
   const [first] = failed
   if (first === undefined) return
+  // What an interruption left undone is too much to name, and known to who interrupted.
   for (const { name, error } of failed)
-    terminal.warn(`artifact: ${sanitise(name)}: ${summariseError(error)}`)
+    if (error.code !== 'interrupted')
+      terminal.warn(`artifact: ${sanitise(name)}: ${summariseError(error)}`)
   signal.throwIfAborted()
   const alike = failed.every(({ error }) => error.code === first.error.code)
   if (done.length === 0 && alike) throw first.error

@@ -117,7 +117,7 @@ async function showEvents(
     if (last !== undefined) return
     if (subject.kind === 'upload' && isEnded(upload)) last = upload
     await printer(upload, event)
-    if (last !== undefined) finished.abort()
+    if (last !== undefined || context.terminal.isClosed) finished.abort()
   }
   const query = subject.kind === 'upload' ? { upload: subject.id } : pickQuery(subject)
   const follow = async () => {
@@ -135,7 +135,7 @@ async function showEvents(
   try {
     await Promise.all(jobs)
   } catch (error) {
-    if (last === undefined) throw error
+    if (last === undefined && !context.terminal.isClosed) throw error
   } finally {
     finished.abort()
     await Promise.allSettled(jobs)

@@ -10,12 +10,12 @@
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
-import { type FileHandle, lstat, open, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, lstat, open, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { publishFile, readFully, targetExists, writeFully } from './durable.ts'
 import { errorCode, localError } from './local-error.ts'
-import { acquireLock } from './lock.ts'
+import { acquirePassingLock } from './passing-lock.ts'
 
 /** A file of unverified bytes. Disposing of it removes it, unless it was published or kept. */
 export interface Scratch extends AsyncDisposable {
@@ -49,7 +49,7 @@ export async function openQuarantine(
   await checkTarget(target, force)
   const path = join(dirname(target), `${quarantineStem(basename(target), sha256)}.artifact-partial`)
   await using stack = new AsyncDisposableStack()
-  stack.use(await lockBeside(path))
+  stack.use(await acquirePassingLock(path.replace(/partial$/, 'lock')))
   const handle = await openOwn(path)
   let fate: 'remove' | 'keep' | 'published' = 'remove'
   stack.defer(async () => {
@@ -168,42 +168,4 @@ async function checkSameFile(handle: FileHandle, path: string): Promise<void> {
   ])
   if (inside.ino === outside.ino && inside.dev === outside.dev) return
   throw new ArtifactError('unsafe_path', `Cannot publish ${path}: it was replaced meanwhile`)
-}
-
-/**
- * A lock whose file goes away with it. Between its opening and its locking another process may have
- * removed the file; then the lock is on a file without a name, and is taken anew.
- */
-async function lockBeside(path: string): Promise<AsyncDisposable> {
-  const lockPath = path.replace(/partial$/, 'lock')
-  for (;;) {
-    const before = await identify(lockPath, true)
-    const lock = await acquireLock(lockPath)
-    const after = await identify(lockPath, false)
-    if (before === after)
-      return {
-        async [Symbol.asyncDispose]() {
-          // Removed while it is held, so that nobody removes the lock of somebody else. Windows
-          // removes no open file; there the empty file is removed afterwards, if nobody took it.
-          const isRemoved = await unlink(lockPath).then(
-            () => true,
-            () => false,
-          )
-          await lock[Symbol.asyncDispose]()
-          if (!isRemoved) await unlink(lockPath).catch(() => undefined)
-        },
-      }
-    await lock[Symbol.asyncDispose]()
-  }
-}
-
-async function identify(path: string, create: boolean): Promise<string | undefined> {
-  try {
-    if (create) await (await open(path, 'a', 0o600)).close()
-    const { dev, ino, birthtimeNs } = await stat(path, { bigint: true })
-    return `${dev}/${ino}/${birthtimeNs}`
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT' && !create) return undefined
-    throw localError('write into', dirname(path), error)
-  }
 }

@@ -4,13 +4,13 @@
  * where to where; it is on the disk before the server hears of the upload, and gone once it is sealed.
  */
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { writeDurable } from '../disk/durable.ts'
 import { errorCode, localError } from '../disk/local-error.ts'
-import { acquireLock } from '../disk/lock.ts'
+import { acquirePassingLock } from '../disk/passing-lock.ts'
 
 /** An entry that nobody came back to is removed after this. */
 const ENTRY_MAX_AGE_MS = 30 * 24 * 3_600_000
@@ -87,34 +87,13 @@ async function makeFolder(folder: string): Promise<void> {
   })
 }
 
-/** The file of the lock goes with its holder, so that the folder does not fill. */
 async function holdSlot(path: string): Promise<AsyncDisposable> {
-  for (;;) {
-    // Made here when it is missing, and only then opened: so its number is known beforehand.
-    await writeFile(path, '', { flag: 'wx', mode: 0o600 }).catch(() => undefined)
-    const before = await inodeOf(path)
-    const lock = await acquireLock(path).catch((cause: unknown) => {
-      if (!(cause instanceof ArtifactError) || cause.code !== 'locked') throw cause
-      throw new ArtifactError('locked', 'Cannot upload: another process uploads the same file', {
-        cause,
-      })
+  return acquirePassingLock(path).catch((cause: unknown) => {
+    if (!(cause instanceof ArtifactError) || cause.code !== 'locked') throw cause
+    throw new ArtifactError('locked', 'Cannot upload: another process uploads the same file', {
+      cause,
     })
-    const after = await inodeOf(path)
-    // Else the holder before removed it between opening and locking: the next one would not see us.
-    if (before !== undefined && before === after)
-      return {
-        async [Symbol.asyncDispose]() {
-          // Windows removes no file that is open; there it stays until it is old.
-          await unlink(path).catch(() => undefined)
-          await lock[Symbol.asyncDispose]()
-        },
-      }
-    await lock[Symbol.asyncDispose]()
-  }
-}
-
-async function inodeOf(path: string): Promise<bigint | undefined> {
-  return (await stat(path, { bigint: true }).catch(() => undefined))?.ino
+  })
 }
 
 async function readEntry(path: string): Promise<JournalEntry | undefined> {

@@ -23,6 +23,8 @@ const FATAL = [
   'database_unavailable',
   'log_fork',
   'log_rollback',
+  'overloaded',
+  'internal',
 ]
 
 /** Collects failures, and says when it is no use to go on. */

@@ -21,16 +21,23 @@ const QUEUE_MAX = 2000
 /** Active uploads in the first picture. */
 const SNAPSHOT_MAX = 1000
 
+/** What a watcher gets: an event, or only the word from where it may go on. */
+export interface FeedStep {
+  event: Event | undefined
+  /** Of the last event seen; `undefined` inside the first picture, which is one whole. */
+  resumeId: string | undefined
+}
+
 export interface EventFeed extends AsyncDisposable {
   /**
    * Events that `isWanted`, until `signal` fires or the watcher is too slow (it then ends). Throws
-   * `overloaded` when too many watch.
+   * `overloaded` at the call when too many watch.
    */
   watch(
     after: bigint | undefined,
     isWanted: (event: Event) => boolean,
     signal: AbortSignal,
-  ): AsyncIterable<Event>
+  ): AsyncIterable<FeedStep>
 }
 
 interface Watcher {
@@ -66,28 +73,46 @@ export async function openEventFeed(
   }
   const subscription = await listenForEvents(sql, wake)
 
+  async function* follow(
+    after: bigint | undefined,
+    isWanted: (event: Event) => boolean,
+    signal: AbortSignal,
+  ): AsyncIterable<FeedStep> {
+    const watcher: Watcher = { queue: [], isDropped: false, bell: new EventEmitter() }
+    // From here on live events queue up; those that the backfill has already are left out below.
+    watchers.add(watcher)
+    try {
+      const isKnown = after !== undefined && (await isKept(sql, after))
+      let last = isKnown ? after : -1n
+      if (!isKnown) {
+        const present = await readPresent(sql)
+        for (const event of present.events)
+          if (isWanted(event)) yield { event, resumeId: undefined }
+        last = present.last
+        // Also when there was nothing to show: what comes from here on is not to be missed.
+        yield { event: undefined, resumeId: last.toString() }
+      } else
+        for await (const event of readMissed(sql, after)) {
+          last = BigInt(event.id)
+          if (isWanted(event)) yield { event, resumeId: event.id }
+        }
+      for await (const event of live(watcher, signal)) {
+        if (BigInt(event.id) > last && isWanted(event)) yield { event, resumeId: event.id }
+      }
+    } finally {
+      watchers.delete(watcher)
+    }
+  }
+
   return {
-    async *watch(after, isWanted, signal) {
+    watch(after, isWanted, signal) {
+      // At the call, so that the door can still answer with this instead of a stream.
       if (watchers.size >= options.watchersMax)
         throw new ArtifactError('overloaded', 'Cannot watch: too many watch already', {
           expected: `at most ${options.watchersMax}`,
           retryAfterSeconds: 10,
         })
-      const watcher: Watcher = { queue: [], isDropped: false, bell: new EventEmitter() }
-      // From here on live events queue up; those that the backfill has already are left out below.
-      watchers.add(watcher)
-      try {
-        let last = -1n
-        for await (const event of backfill(sql, after)) {
-          last = BigInt(event.id)
-          if (isWanted(event)) yield event
-        }
-        for await (const event of live(watcher, signal)) {
-          if (BigInt(event.id) > last && isWanted(event)) yield event
-        }
-      } finally {
-        watchers.delete(watcher)
-      }
+      return follow(after, isWanted, signal)
     },
     async [Symbol.asyncDispose]() {
       for (const watcher of watchers) drop(watcher)
@@ -120,13 +145,16 @@ async function* live(watcher: Watcher, signal: AbortSignal): AsyncIterable<Event
   }
 }
 
-/** What was missed since `after`, or the present state when that is unknown or no longer kept. */
-async function* backfill(sql: Sql, after: bigint | undefined): AsyncIterable<Event> {
-  const { first } = await findEventRange(sql)
-  if (after === undefined || after + 1n < first) {
-    yield* await readPresent(sql)
-    return
-  }
+/**
+ * Whether every event after this one is still there. One that was never given out, as after a
+ * restore of an older database, is not known either.
+ */
+async function isKept(sql: Sql, after: bigint): Promise<boolean> {
+  const { first, last } = await findEventRange(sql)
+  return after + 1n >= first && after <= last
+}
+
+async function* readMissed(sql: Sql, after: bigint): AsyncIterable<Event> {
   let last = after
   for (;;) {
     const events = await readEvents(sql, last, BATCH)
@@ -136,8 +164,8 @@ async function* backfill(sql: Sql, after: bigint | undefined): AsyncIterable<Eve
   }
 }
 
-/** Every active upload as one consistent picture, under the id of the last event that is in it. */
-async function readPresent(sql: Sql): Promise<Event[]> {
+/** Every active upload as one consistent picture, and the id of the last event that is in it. */
+async function readPresent(sql: Sql): Promise<{ last: bigint; events: Event[] }> {
   return sql.begin('isolation level repeatable read read only', async (tx) => {
     const { last } = await findEventRange(tx)
     const uploads = await listUploads(tx, {
@@ -146,11 +174,12 @@ async function readPresent(sql: Sql): Promise<Event[]> {
       after: undefined,
       limit: SNAPSHOT_MAX,
     })
-    return uploads.map((upload) => ({
+    const events = uploads.map((upload) => ({
       id: last.toString(),
       kind: 'upload' as const,
       at: upload.movedAt.toISOString(),
       upload: formatUpload(upload),
     }))
+    return { last, events }
   })
 }

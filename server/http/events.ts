@@ -2,7 +2,7 @@
 import { endpoints } from '../../schemas/api.ts'
 import type { Event } from '../../schemas/event.ts'
 import { isAllowed, type Principal } from '../access/scopes.ts'
-import type { EventFeed } from '../delivery/event-feed.ts'
+import type { EventFeed, FeedStep } from '../delivery/event-feed.ts'
 import { type App, invalid, mount } from './mount.ts'
 
 /** A comment this often keeps proxies from closing a quiet stream. */
@@ -51,26 +51,29 @@ function matches({ upload }: Event, wanted: Wanted, principal: Principal): boole
 }
 
 async function* formatStream(
-  events: AsyncIterable<Event>,
+  steps: AsyncIterable<FeedStep>,
   signal: AbortSignal,
 ): AsyncIterable<Uint8Array> {
   const encoder = new TextEncoder()
   // Says that the stream is open, and how soon to come back, before the first event.
   yield encoder.encode('retry: 1000\n\n')
-  for await (const event of withHeartbeat(events, signal))
-    yield encoder.encode(event === undefined ? ':\n\n' : formatEvent(event))
+  for await (const step of withHeartbeat(steps, signal))
+    yield encoder.encode(step === undefined ? ':\n\n' : formatStep(step))
 }
 
-function formatEvent(event: Event): string {
-  return `id: ${event.id}\nevent: ${event.kind}\ndata: ${JSON.stringify(event)}\n\n`
+/** Without data it is no event to the reader, and still moves the id that it comes back with. */
+function formatStep({ event, resumeId }: FeedStep): string {
+  const id = resumeId === undefined ? '' : `id: ${resumeId}\n`
+  const data = event && `event: ${event.kind}\ndata: ${JSON.stringify(event)}\n`
+  return `${id}${data ?? ''}\n`
 }
 
-/** The events, and `undefined` whenever there was none for a while. */
+/** The steps, and `undefined` whenever there was none for a while. */
 async function* withHeartbeat(
-  events: AsyncIterable<Event>,
+  steps: AsyncIterable<FeedStep>,
   signal: AbortSignal,
-): AsyncIterable<Event | undefined> {
-  const iterator = events[Symbol.asyncIterator]()
+): AsyncIterable<FeedStep | undefined> {
+  const iterator = steps[Symbol.asyncIterator]()
   try {
     let next = iterator.next()
     while (!signal.aborted) {

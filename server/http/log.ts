@@ -16,6 +16,7 @@ import { type App, mount, reply } from './mount.ts'
 /** How long a request for a receipt waits for the signer. */
 const RECEIPT_PATIENCE_MS = 5000
 
+/** Doors of the log: head, tiles, entries, receipts, statements. */
 export function mountLog(app: App, delivery: Delivery, intake: Intake, heads: Heads): void {
   const { sql } = delivery
 
@@ -52,7 +53,7 @@ export function mountLog(app: App, delivery: Delivery, intake: Intake, heads: He
     })
   })
 
-  mount(app, 'listStatements', endpoints.listStatements, async ({ params, principal }) => {
+  mount(app, 'getStatements', endpoints.getStatements, async ({ params, principal }) => {
     const { artifact } = await getArtifact(delivery, principal, ['get', 'list', 'upload'], params)
     return reply(200, { items: await listStatements(sql, artifact) })
   })

@@ -89,8 +89,12 @@ export function mount<E extends Endpoint>(
   })
 }
 
-/** The methods that the endpoint table has for a path; empty when it has no such path. */
+/** Doors for machines, outside the table. */
+const MACHINE_DOORS = /^\/(healthz|readyz|metrics|openapi\.json)$/
+
+/** The methods that an address takes; empty when there is no such address. */
 export function findMethods(path: string): string[] {
+  if (MACHINE_DOORS.test(path)) return ['GET']
   return Object.values<Endpoint>(endpoints)
     .filter((endpoint) => {
       const pattern = endpoint.path.replace(/:name$/, '.+').replace(/:[a-z]+/g, '[^/]+')

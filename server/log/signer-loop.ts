@@ -31,21 +31,27 @@ export async function startSigning(
   let wake = Promise.withResolvers<void>()
   const subscription = await listenForLog(parts.sql, () => wake.resolve())
 
-  async function run(): Promise<void> {
-    while (!stop.signal.aborted) {
-      wake = Promise.withResolvers<void>()
-      try {
-        const note = await signHead(parts)
-        if (note !== undefined) options.onSigned(note)
-      } catch (error) {
-        options.onFault(error, error instanceof ArtifactError && error.code.startsWith('log_'))
-      }
-      const poll = delay(POLL_MS, undefined, { signal: stop.signal }).catch(() => undefined)
-      await Promise.race([wake.promise, poll])
-      await delay(SPACING_MS, undefined, { signal: stop.signal }).catch(() => undefined)
+  async function sign(): Promise<void> {
+    wake = Promise.withResolvers<void>()
+    try {
+      const note = await signHead(parts)
+      if (note !== undefined) options.onSigned(note)
+    } catch (error) {
+      options.onFault(error, error instanceof ArtifactError && error.code.startsWith('log_'))
     }
   }
 
+  async function run(): Promise<void> {
+    while (!stop.signal.aborted) {
+      const poll = delay(POLL_MS, undefined, { signal: stop.signal }).catch(() => undefined)
+      await Promise.race([wake.promise, poll])
+      await delay(SPACING_MS, undefined, { signal: stop.signal }).catch(() => undefined)
+      if (!stop.signal.aborted) await sign()
+    }
+  }
+
+  // A log that has a key has a head, from the first moment on.
+  await sign()
   const running = run()
   return {
     async [Symbol.asyncDispose]() {

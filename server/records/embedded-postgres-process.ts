@@ -1,7 +1,7 @@
 /** One Postgres process: starting, stopping, and finding one that a killed server left behind. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { open, readFile, readlink, realpath, rename, rm } from 'node:fs/promises'
+import { open, readFile, realpath, rename, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { platform } from 'node:os'
 import { join } from 'node:path'
@@ -206,9 +206,13 @@ function isAlive(pid: number): boolean {
 async function isPostgresOf(pid: number, dataFolder: string): Promise<boolean> {
   if (platform() === 'win32') return true
   try {
-    // Postgres makes PGDATA its working folder.
-    if (platform() === 'linux')
-      return (await readlink(`/proc/${pid}/cwd`)) === (await realpath(dataFolder))
+    // Anyone may read the words of a command. Its working folder needs CAP_SYS_PTRACE, which root in
+    // a container lacks, and a wrong "no" would cost the file that guards the data.
+    if (platform() === 'linux') {
+      const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).split('\0')
+      const given = words[words.indexOf('-D') + 1]
+      return given !== undefined && (await realpath(given)) === (await realpath(dataFolder))
+    }
     const { stdout } = await run('ps', ['-o', 'command=', '-p', String(pid)])
     return stdout.includes(dataFolder)
   } catch {

@@ -41,6 +41,7 @@ export async function lockHead(tx: Transaction): Promise<StoredTree> {
   return readHead(tx)
 }
 
+/** The tree after the last batch. */
 export async function readHead(sql: AnySql): Promise<StoredTree> {
   const [head] = await sql<[Omit<StoredTree, 'size'> & { size: bigint }]>`
     select size, root, frontier from artifact.log_tree order by size desc limit 1`

@@ -69,7 +69,7 @@ describe('sweep()', () => {
       partSizeBytes: 1000,
       contentType: 'text/plain',
     })
-    stage.wait(600)
+    stage.wait(15 * 60)
     await stage.sweep()
     expect(await isOnDisk(`incoming/${blobKey}`)).toBe(true)
     stage.wait(61)
@@ -113,6 +113,18 @@ describe('sweep()', () => {
       [{ state: 'expired' }],
       [{ state: 'open' }],
     ])
+  })
+
+  it('may run on any number of servers at once, and ends each upload once', async () => {
+    const uploads = await Promise.all(
+      Array.from({ length: 8 }, (_, index) =>
+        stage.open({ task: 'many', run: 0, name: `${index}` }),
+      ),
+    )
+    stage.wait(3600)
+    await Promise.all([stage.sweep(), stage.sweep(), stage.sweep()])
+    for (const { id } of uploads)
+      expect(await events(id)).toEqual([{ state: 'open' }, { state: 'expired' }])
   })
 
   it('leaves no file of an unfinished upload behind in the end', async () => {

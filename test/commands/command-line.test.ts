@@ -206,12 +206,12 @@ describe('runCommandLine()', () => {
   it.each(Object.entries(PROBLEMS))('ends with the exit code of %s', async (code, row) => {
     const known = Object.keys(PROBLEMS).find((each): each is ProblemCode => each === code)
     const entry = acting(async () => {
-      throw new ArtifactError(known ?? 'internal', 'Cannot act: no', { expected: 'a', found: 'b' })
+      throw new ArtifactError(known ?? 'internal', 'Cannot act: no', { expected: 'a' })
     })
     const { exit, stderr } = await run(['act'], entry)
     expect(exit).toBe(row.exit)
     expect(stderr).toBe(
-      `artifact: Cannot act: no\n  expected  a\n  found     b\n  ${row.hint}\n  (${code}, exit ${row.exit})\n`,
+      `artifact: Cannot act: no\n  expected  a\n  ${row.hint}\n  (${code}, exit ${row.exit})\n`,
     )
   })
 
@@ -277,9 +277,23 @@ describe('runCommandLine()', () => {
   it('ends quietly when the reader of stdout has gone', async () => {
     const process = openMemoryProcess()
     process.context.stdout.stream.destroy()
-    const entry = acting(({ terminal }) => terminal.print('hello'))
+    const entry = acting(async ({ terminal }) => {
+      await terminal.print('hello')
+      expect(terminal.isClosed).toBe(true)
+    })
     expect(await runCommandLine(['act'], [entry], process.context)).toBe(0)
     expect(process.stderr).toBe('')
+  })
+
+  it('still tells a failure when the reader of stdout has gone', async () => {
+    const process = openMemoryProcess()
+    process.context.stdout.stream.destroy()
+    const entry = acting(async ({ terminal }) => {
+      await terminal.print('hello')
+      throw new ArtifactError('partly_done', 'Cannot act: in part')
+    })
+    expect(await runCommandLine(['act'], [entry], process.context)).toBe(9)
+    expect(process.stderr).toContain('Cannot act: in part')
   })
 
   it('colours only a terminal, and not with NO_COLOR', async () => {

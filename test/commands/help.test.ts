@@ -86,7 +86,7 @@ describe('artifact completion', () => {
         _artifact_complete
         printf '%s\\n' "\${COMPREPLY[@]}"`
       const { stdout } = await promisify(execFile)('bash', ['-c', script], {
-        env: { ...process.env, PATH: `${folder}:${process.env.PATH}` },
+        env: { PATH: `${folder}:${process.env.PATH}` },
       })
       expect(stdout).toBe('--expect-sha256\n')
     } finally {

@@ -85,7 +85,7 @@ describe('startMeter()', () => {
 describe('formatPlainLine()', () => {
   it('tells how far, how fast and how long', () => {
     expect(formatPlainLine(half, 20 * 1024 ** 2)).toBe(
-      'sending turtle-db/7/db.dump: 50 %, 60.0 MiB of 120.0 MiB, 20.0 MiB/s, 3 s left',
+      'sending turtle-db/7/db.dump: 50 %, 60.0 of 120.0 MiB, 20.0 MiB/s, 3 s left',
     )
   })
 
@@ -108,8 +108,20 @@ describe('formatPlainLine()', () => {
 describe('formatBarLine()', () => {
   it('draws what is done', () => {
     expect(formatBarLine(half, 20 * 1024 ** 2, 110)).toBe(
-      'Sending    turtle-db/7/db.dump  [===========            ]   50 %  60.0 MiB of 120.0 MiB  20.0 MiB/s  3 s left',
+      'Sending    turtle-db/7/db.dump  [=============              ]   50 %  60.0 of 120.0 MiB  20.0 MiB/s  3 s left',
     )
+  })
+
+  it('draws it in 80 columns too', () => {
+    expect(formatBarLine(half, 20 * 1024 ** 2, 80)).toBe(
+      'Sending db.dump [=======        ]  50 % 60.0 of 120.0 MiB 20.0 MiB/s 3 s left',
+    )
+  })
+
+  it('keeps the bar where it is while the numbers change', () => {
+    const near = { ...half, bytes: 9n * MIB }
+    const ends = [half, near].map((state) => formatBarLine(state, 1e7, 110).indexOf(']'))
+    expect(ends[0]).toBe(ends[1])
   })
 
   it.each([24, 40, 60, 80, 100, 200])('fits into %i columns', (columns) => {

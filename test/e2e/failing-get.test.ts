@@ -72,7 +72,7 @@ describe('artifact get', () => {
     expect(left).not.toContain('copy')
     expect(left.filter((name) => name.endsWith('.artifact-partial'))).toHaveLength(1)
     const passed = gate.passed.down
-    const second = await cli.run(['get', reference, '-o', target, '--json'])
+    const second = await cli.run(['get', reference, '-o', target])
     expect(second).toMatchObject({ exit: 0 })
     expect(second.stderr).toMatch(/of it from before/)
     expect(gate.passed.down - passed).toBeLessThan(bytes.length)

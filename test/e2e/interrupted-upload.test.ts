@@ -1,5 +1,5 @@
 /** A client that is stopped in the middle of an upload, in every way a machine knows, and comes back. */
-import { readFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call } from '../../client/api.ts'
@@ -125,6 +125,29 @@ describe('artifact upload', () => {
     await using first = await startUpload(['upload', 'db.dump', 'cut'])
     gate.cut()
     expect(await first.outcome).toMatchObject({ exit: 0, stdout: 'cut/0/db.dump\n' })
+  })
+
+  it.each([
+    { signal: 'SIGKILL', exit: 137 },
+    { signal: 'SIGINT', exit: 130 },
+  ] as const)('goes on with a folder in the same run after $signal', async ({ signal, exit }) => {
+    const folder = join(cli.folder, signal)
+    await mkdir(folder)
+    for (let index = 0; index < PARTS; index++)
+      await writeBytes(join(folder, `file-${index}`), MIB + index, `${signal} ${index}`)
+    const words = ['upload', signal, `folder-${signal}`]
+    await using first = await startUpload(words)
+    first.kill(signal)
+    expect(await first.outcome).toMatchObject({ exit })
+    gate.cut()
+    const second = await cli.run(words)
+    expect(second).toMatchObject({ exit: 0 })
+    expect(second.stdout.trim().split('\n')).toHaveLength(PARTS)
+    const { items } = await call(connection, 'listRuns', {
+      params: { task: `folder-${signal}` },
+      query: {},
+    })
+    expect(items.map(({ run }) => run)).toEqual([0])
   })
 
   it('seals nothing when the command that makes the data fails, and leaves the name free', async () => {

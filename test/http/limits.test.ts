@@ -4,6 +4,7 @@ import { Readable } from 'node:stream'
 import { request } from 'undici'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
+import { UploadWithParts } from '../../schemas/upload.ts'
 import { ensureRun } from '../../server/records/tasks.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { addressOf, makeContent, openTestUpload, sha256, wordsFor } from '../support/upload.ts'
@@ -177,6 +178,28 @@ describe('open uploads', () => {
     expect(refused.headers['retry-after']).toMatch(/^[0-9]+$/)
     await server.request('DELETE', `/v1/uploads/${ids[0]}`, { token })
     expect((await open(next, {}, token)).status).toBe(201)
+  })
+
+  it('are limited also when they come together', async () => {
+    const token = await server.createToken(['upload:rush/**'])
+    const replies = await Promise.all(
+      Array.from({ length: 60 }, (_, index) =>
+        open(wordsFor({ task: 'rush', run: 0, name: `${index}` }), {}, token),
+      ),
+    )
+    const statuses = replies.map(({ status }) => status)
+    expect(statuses.filter((status) => status === 201)).toHaveLength(40)
+    expect(statuses.filter((status) => status === 429)).toHaveLength(20)
+  })
+
+  it('larger than the disk get no grant', async () => {
+    const { id } = await openTestUpload(server, fresh(), { sizeBytes: '40000000000000' })
+    const { body } = await server.request('GET', `/v1/uploads/${id}`)
+    const sizeBytes = UploadWithParts.parse(body).upload.partSizeBytes
+    const reply = await server.request('POST', `/v1/uploads/${id}/grants`, {
+      body: { parts: [{ number: 1, sizeBytes, sha256: 'a'.repeat(64) }] },
+    })
+    expect(reply).toMatchObject({ status: 507, body: { code: 'storage_full' } })
   })
 
   it('of a size that no plan can hold are refused', async () => {

@@ -85,7 +85,7 @@ describe('endpoints', () => {
     const { params } = endpoints.listArtifacts
     expect(params.parse({ task: 'a', run: '7' })).toEqual({ task: 'a', run: 7 })
     expect(params.parse({ task: 'a', run: 'latest' })).toEqual({ task: 'a', run: 'latest' })
-    for (const run of ['-1', '1.5', 'x', '2147483648', '1e99'])
+    for (const run of ['', ' ', '-1', '+1', '01', '1.5', '0x10', '1e3', 'x', '2147483648', '1e99'])
       expect(params.safeParse({ task: 'a', run }).success).toBe(false)
   })
 

@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createToken } from '../../server/access/tokens.ts'
 import { systemClock } from '../../server/clock.ts'
-import type { Sql } from '../../server/records/database.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { holdRecords, isInserting } from '../support/hold-records.ts'
 import type { TestDatabase } from '../support/postgres-cluster.ts'
 import { send } from '../support/server.ts'
 import {
@@ -92,34 +92,10 @@ async function readUrl(child: ChildProcess): Promise<string> {
   throw new Error(`The server ended before it served:\n${said}`)
 }
 
-/** Keeps every server from inserting a record until it is disposed of. */
-async function holdRecords(sql: Sql): Promise<AsyncDisposable> {
-  const held = Promise.withResolvers<void>()
-  const release = Promise.withResolvers<void>()
-  const transaction = sql.begin(async (tx) => {
-    await tx`lock table artifact.artifact in exclusive mode`
-    held.resolve()
-    await release.promise
-  })
-  await held.promise
-  return {
-    async [Symbol.asyncDispose]() {
-      release.resolve()
-      await transaction
-    },
-  }
-}
-
 const stateOf = async (id: string) => {
   const [row] = await database.server<[{ state: string }]>`
     select state from artifact.upload where id = ${id}`
   return row.state
-}
-const isInserting = async () => {
-  const rows = await database.admin`
-    select 1 from pg_stat_activity
-    where datname = current_database() and wait_event_type = 'Lock' and query like '%insert into artifact.artifact%'`
-  return rows.length > 0
 }
 const patience = { timeout: 30_000, interval: 50 }
 
@@ -134,7 +110,7 @@ describe('artifact serve', () => {
       const lost = server
         .request('POST', `/v1/uploads/${id}/seal`, { body: claimOf(content) })
         .catch(() => undefined)
-      await expect.poll(isInserting, patience).toBe(true)
+      await expect.poll(() => isInserting(database.admin), patience).toBe(true)
       await server.end('SIGKILL')
       await lost
     }
@@ -161,7 +137,7 @@ describe('artifact serve', () => {
         void server
           .request('POST', `/v1/uploads/${id}/seal`, { body: claimOf(content) })
           .catch(() => undefined)
-        await expect.poll(isInserting, patience).toBe(true)
+        await expect.poll(() => isInserting(database.admin), patience).toBe(true)
         ended = server.end('SIGTERM')
       }
       expect(await ended).toBe(0)

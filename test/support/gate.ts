@@ -32,8 +32,8 @@ interface Limit {
   released: PromiseWithResolvers<void>
 }
 
-/** Opens a gate on a free port of this machine, in front of another one of its ports. */
-export async function openGate(port: number): Promise<Gate> {
+/** Opens a gate on a free port of this machine, in front of another port. */
+export async function openGate(port: number, host = '127.0.0.1'): Promise<Gate> {
   const passed = { up: 0, down: 0 }
   const limits: Record<Direction, Limit | undefined> = { up: undefined, down: undefined }
   const sockets = new Set<Socket>()
@@ -57,7 +57,7 @@ export async function openGate(port: number): Promise<Gate> {
     }
   }
   const server = createServer((client) => {
-    const target = connect(port, '127.0.0.1')
+    const target = connect(port, host)
     for (const [socket, other] of [
       [client, target],
       [target, client],

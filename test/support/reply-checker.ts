@@ -33,10 +33,12 @@ const validators = new Map<string, ValidateFunction>()
 
 /** Throws when the document does not know this answer. Addresses outside `/v1` and of blobs are not its matter. */
 export function checkReply(method: string, path: string, reply: CheckedReply): void {
-  const address = path.replace(/[?#].*$/s, '')
+  // As a server reads it: segments of dots go up.
+  const address = new URL(`http://server${path}`).pathname
   if (!address.startsWith('/v1/') || address.startsWith('/v1/blobs/')) return
   if (reply.status >= 400) checkProblem(method, path, reply)
-  const found = findOperation(method, address)
+  // HEAD is GET without the body (RFC 9110, section 9.3.2).
+  const found = findOperation(method === 'HEAD' ? 'GET' : method, address)
   if (found === undefined) {
     if (reply.status === 404 || reply.status === 405 || reply.status === 401) return
     throw new Error(`${method} ${path} is in no operation, and answers ${reply.status}`)
@@ -47,7 +49,7 @@ export function checkReply(method: string, path: string, reply: CheckedReply): v
     throw new Error(
       `${operation.operationId} answers ${reply.status}, which it does not name: ${JSON.stringify(reply.body)}`,
     )
-  if (described.content === undefined) return
+  if (described.content === undefined || method === 'HEAD') return
   const type = Object.keys(described.content).find(
     (each) => essence(each) === essence(reply.contentType),
   )

@@ -20,6 +20,9 @@ import { openShell, type Shell } from '../support/shell.ts'
 
 const files = (await readdir(import.meta.dirname)).filter((name) => name.endsWith('.txt')).sort()
 
+/** Each line starts a program; a busy machine needs its time. */
+const TIMEOUT_MS = 240_000
+
 let server: TestServer
 /** As people write it. */
 let logKey: string
@@ -30,13 +33,17 @@ beforeAll(async () => {
 afterAll(() => server[Symbol.asyncDispose]())
 
 describe('transcripts', () => {
-  it.each(files)('%s reads as it is written', async (name) => {
-    const path = join(import.meta.dirname, name)
-    const script = await readFile(path, 'utf8')
-    await using cli = await openCli(server)
-    const shell = await openShell(cli, { DATA_FOLDER: server.dataFolder })
-    await expect(await replay(script, shell, cli)).toMatchFileSnapshot(path)
-  })
+  it.each(files)(
+    '%s reads as it is written',
+    async (name) => {
+      const path = join(import.meta.dirname, name)
+      const script = await readFile(path, 'utf8')
+      await using cli = await openCli(server)
+      const shell = await openShell(cli, { DATA_FOLDER: server.dataFolder })
+      await expect(await replay(script, shell, cli)).toMatchFileSnapshot(path)
+    },
+    TIMEOUT_MS,
+  )
 
   it('show every exit code but those of signals', async () => {
     const texts = await Promise.all(

@@ -1,0 +1,22 @@
+/** Addresses of a database for servers that run as processes. */
+import { inject } from 'vitest'
+import { createBareDatabase } from './database.ts'
+import { withDatabase } from './postgres-cluster.ts'
+
+export interface RealDatabase extends AsyncDisposable {
+  /** As artifact_server. */
+  databaseUrl: string
+  /** As superuser. */
+  migrationUrl: string
+}
+
+/** An empty database of the lane's cluster, where the roles are and no table is. */
+export async function createRealDatabase(): Promise<RealDatabase> {
+  const database = await createBareDatabase()
+  const { adminUrl, serverPassword } = inject('postgres')
+  return {
+    databaseUrl: withDatabase(adminUrl, database.name, 'artifact_server', serverPassword),
+    migrationUrl: database.adminUrl,
+    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+  }
+}
