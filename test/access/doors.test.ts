@@ -40,20 +40,22 @@ const bodies: Partial<Record<keyof typeof endpoints, unknown>> = {
   createToken: { name: 'x', scopes: ['admin'], ttlSeconds: null },
 }
 
-/** A request of every endpoint, about the secret artifact or the secret upload. */
+/** A request of every endpoint that is not for anyone, about the secret artifact or the secret upload. */
 const everyDoor = () =>
-  Object.entries<Endpoint>(endpoints).map(([name, { method, path }]) => ({
-    name,
-    method,
-    path: path
-      .replace(':task', 'secret')
-      .replace(':run', '0')
-      .replace(':name', 'plan.txt')
-      .replace('/tokens/:id', `/tokens/${uuid}`)
-      .replace(':id', secretUpload),
-    options:
-      name in bodies ? { body: Object.entries(bodies).find(([key]) => key === name)?.[1] } : {},
-  }))
+  Object.entries<Endpoint>(endpoints)
+    .filter(([, { access }]) => access !== 'anyone')
+    .map(([name, { method, path }]) => ({
+      name,
+      method,
+      path: path
+        .replace(':task', 'secret')
+        .replace(':run', '0')
+        .replace(':name', 'plan.txt')
+        .replace('/tokens/:id', `/tokens/${uuid}`)
+        .replace(':id', secretUpload),
+      options:
+        name in bodies ? { body: Object.entries(bodies).find(([key]) => key === name)?.[1] } : {},
+    }))
 
 /** All that a caller can see of a reply, but for what tells one request from another. */
 function visible({ status, body, headers }: JsonReply) {
