@@ -6,7 +6,14 @@ import { type Cluster, createDatabase, type TestDatabase } from '../support/post
 import { dumpSchema } from '../support/schema-dump.ts'
 import { ATTACKS_ON_RIGHTS } from './attacks-on-rights.ts'
 import { ATTACKS_ON_ROWS, HARMLESS } from './attacks-on-rows.ts'
-import { readRoles, readSealedRows, seedRecord } from './sealed-rows.ts'
+import { readRoles, readSealedRows, seedHead, seedRecord } from './sealed-rows.ts'
+
+/** A column of each sealed table: an update that changes nothing is refused as well. */
+const ANY_COLUMN = {
+  ...{ task: 'task', run: 'run', artifact: 'size' },
+  ...{ log_leaf: 'leaf', log_node: 'hash', log_tree: 'root', log_checkpoint: 'note' },
+  log_key: 'vkey',
+} as const satisfies Record<(typeof SEALED_TABLES)[number], string>
 
 const ATTACKS = [...ATTACKS_ON_ROWS, ...ATTACKS_ON_RIGHTS]
 
@@ -20,6 +27,10 @@ export function describeAttacks(findCluster: () => Cluster): void {
   beforeAll(async () => {
     database = await createDatabase(findCluster())
     await seedRecord(database.server)
+    {
+      await using signer = await openDatabase({ url: database.signerUrl, connectionsMax: 1 })
+      await seedHead(signer.sql)
+    }
     const [row] = await database.admin<[{ admin: string; database: string }]>`
       select current_user as admin, current_database() as database`
     names = row
@@ -115,7 +126,7 @@ export function describeAttacks(findCluster: () => Cluster): void {
 
   describe('the owner and a superuser', () => {
     const mistakes = SEALED_TABLES.flatMap((table) => [
-      `update artifact.${table} set task = 'other'`,
+      `update artifact.${table} set ${ANY_COLUMN[table]} = ${ANY_COLUMN[table]}`,
       `delete from artifact.${table}`,
       `truncate artifact.${table} cascade`,
     ])
@@ -160,11 +171,23 @@ export function describeAttacks(findCluster: () => Cluster): void {
       expect([...found]).toEqual([])
     })
 
+    test('lets the signer insert heads and keys, and change nothing at all', async () => {
+      const found = await database.admin<{ name: string; granted: string }[]>`
+        select table_name as name, string_agg(privilege_type, ', ' order by privilege_type) as granted
+        from information_schema.role_table_grants where grantee = 'artifact_signer'
+        group by table_name having string_agg(privilege_type, ', ') <> 'SELECT' order by 1`
+      expect([...found]).toEqual([
+        { name: 'log_checkpoint', granted: 'INSERT, SELECT' },
+        { name: 'log_key', granted: 'INSERT, SELECT' },
+      ])
+    })
+
     test('guards every table on which the runtime role may insert and not delete, but for tokens', async () => {
       const found = await database.admin<{ name: string }[]>`
         select relname as name from pg_class
         where relnamespace = to_regnamespace('artifact') and relkind = 'r'
-          and has_table_privilege('artifact_server', oid, 'INSERT')
+          and (has_table_privilege('artifact_server', oid, 'INSERT')
+            or has_table_privilege('artifact_signer', oid, 'INSERT'))
           and not has_table_privilege('artifact_server', oid, 'DELETE') order by 1`
       const expected = [...SEALED_TABLES, 'token'].sort()
       expect(found.map((row) => row.name)).toEqual(expected)

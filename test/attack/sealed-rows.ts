@@ -28,7 +28,21 @@ export async function seedRecord(server: Sql): Promise<void> {
         sha256('1') || sha256('2') || sha256('3'), 'application/octet-stream', '{"k": "v"}', 'reread', 'filesystem',
         'blobs/00/upload', '"tag"', '00000000-0000-4000-8000-000000000002', now(),
         '00000000-0000-4000-8000-000000000001', 'worker')`
+    await tx`
+      insert into artifact.log_leaf (idx, kind, task, run, name, leaf, leaf_hash)
+      values (0, 'seal', 'turtle-db', 0, 'db.dump', 'leaf', sha256('\\x00'::bytea || 'leaf'::bytea))`
+    await tx`insert into artifact.log_node (level, idx, hash) values (1, 0, sha256('node'))`
+    await tx`
+      insert into artifact.log_tree (size, prev_size, root, frontier, last_idx)
+      values (1, 0, sha256('root'), sha256('root'), 0)`
   })
+}
+
+/** A signed head and its key, as the signer writes them. */
+export async function seedHead(signer: Sql): Promise<void> {
+  await signer`insert into artifact.log_key (origin, vkey) values ('example.com/log', 'key')`
+  await signer`
+    insert into artifact.log_checkpoint (origin, size, note) values ('example.com/log', 1, 'note')`
 }
 
 /** What must not change: every row, and its place and transaction, so that a rewrite with equal values shows too. */
@@ -37,6 +51,11 @@ export async function readSealedRows(admin: Sql): Promise<unknown> {
     select 'task ' || ctid::text || xmin::text || t::text as found from artifact.task t
     union all select 'run ' || ctid::text || xmin::text || r::text from artifact.run r
     union all select 'artifact ' || ctid::text || xmin::text || a::text from artifact.artifact a
+    union all select 'leaf ' || ctid::text || xmin::text || l::text from artifact.log_leaf l
+    union all select 'node ' || ctid::text || xmin::text || n::text from artifact.log_node n
+    union all select 'tree ' || ctid::text || xmin::text || t::text from artifact.log_tree t
+    union all select 'head ' || ctid::text || xmin::text || c::text from artifact.log_checkpoint c
+    union all select 'key ' || ctid::text || xmin::text || k::text from artifact.log_key k
     union all select 'migration ' || ctid::text || xmin::text || m::text from artifact.migration m
     union all select 'token ' || ctid::text || xmin::text || t::text from artifact.token t
     order by 1`
