@@ -35,9 +35,11 @@ async function makeRoles(adminUrl: string): Promise<Omit<RealParts, 's3'>> {
   await using admin = await openDatabase({ url: adminUrl, connectionsMax: 1 })
   const password = randomBytes(16).toString('hex')
   await admin.sql.unsafe(`${stdout}; alter role artifact_server password '${password}'`)
+  await admin.sql.unsafe(`alter role artifact_signer password '${password}'`)
   const database = new URL(adminUrl).pathname.slice(1)
   return {
     databaseUrl: withDatabase(adminUrl, database, 'artifact_server', password),
+    signerUrl: withDatabase(adminUrl, database, 'artifact_signer', password),
     migrationUrl: adminUrl,
   }
 }

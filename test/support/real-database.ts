@@ -8,14 +8,19 @@ export interface RealDatabase extends AsyncDisposable {
   databaseUrl: string
   /** As superuser. */
   migrationUrl: string
+  /** As artifact_signer. */
+  signerUrl: string
 }
 
 /** An empty database of the lane's cluster, where the roles are and no table is. */
 export async function createRealDatabase(): Promise<RealDatabase> {
   const database = await createBareDatabase()
-  const { adminUrl, serverPassword } = inject('postgres')
+  const { adminUrl, serverPassword, signerPassword } = inject('postgres')
+  const at = (role: string, password: string) =>
+    withDatabase(adminUrl, database.name, role, password)
   return {
-    databaseUrl: withDatabase(adminUrl, database.name, 'artifact_server', serverPassword),
+    databaseUrl: at('artifact_server', serverPassword),
+    signerUrl: at('artifact_signer', signerPassword),
     migrationUrl: database.adminUrl,
     [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
   }

@@ -11,6 +11,8 @@ export interface RealParts {
   databaseUrl: string
   /** As somebody who may become artifact_owner. */
   migrationUrl: string
+  /** As artifact_signer, for the server that signs the log; one of all does. */
+  signerUrl?: string | undefined
 }
 
 export interface S3Site extends AsyncDisposable {
@@ -29,7 +31,7 @@ export async function openS3Site(
   settings: Record<string, string> = {},
   prefix = `e2e/${randomUUID()}`,
 ): Promise<S3Site> {
-  const { s3, databaseUrl, migrationUrl } = parts
+  const { s3, databaseUrl, migrationUrl, signerUrl } = parts
   await using stack = new AsyncDisposableStack()
   const { hostname, port } = new URL(s3.endpoint)
   const gate = stack.use(await openGate(Number(port), hostname))
@@ -45,6 +47,7 @@ export async function openS3Site(
       env: {
         ARTIFACT_DATABASE_URL: databaseUrl,
         ARTIFACT_MIGRATION_URL: migrationUrl,
+        ...(signerUrl === undefined ? {} : { ARTIFACT_SIGNER_URL: signerUrl }),
         AWS_ACCESS_KEY_ID: s3.accessKeyId,
         AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
       },
