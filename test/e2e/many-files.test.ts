@@ -64,7 +64,7 @@ describe('many small files', () => {
       expect(outcome.stdout.trim().split('\n')).toHaveLength(FILES)
       expect(outcome.stderr).toContain('many/0')
     },
-    10 * MINUTES,
+    30 * MINUTES,
   )
 
   it(
@@ -74,7 +74,7 @@ describe('many small files', () => {
       expect(outcome).toMatchObject({ exit: 0 })
       expect(outcome.stdout.trim().split('\n')).toHaveLength(FILES)
     },
-    10 * MINUTES,
+    30 * MINUTES,
   )
 
   it(
@@ -85,7 +85,7 @@ describe('many small files', () => {
       expect(before).toHaveLength(FILES)
       expect(await describeFolder(join(cli.folder, 'back'))).toEqual(before)
     },
-    10 * MINUTES,
+    30 * MINUTES,
   )
 
   it(
