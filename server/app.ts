@@ -18,7 +18,6 @@ import { mountUploads } from './http/uploads.ts'
 
 import type { Intake } from './intake/session.ts'
 import type { Heads } from './log/heads.ts'
-import type { Sequencer } from './log/sequencer.ts'
 
 import type { Logger } from './logger.ts'
 import { toDatabaseProblem } from './records/database.ts'
@@ -31,7 +30,6 @@ export interface AppParts {
   delivery: Delivery
   feed: EventFeed
   heads: Heads
-  sequencer: Sequencer
   health: Health
   log: Logger
   /** The store, when this server is its HTTP door. */

@@ -85,7 +85,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const sequencer = createSequencer(sql, clock)
   const sealer = stack.use(openSealer(intake, sequencer, config, log, metrics))
   const app = createApp({
-    ...{ intake, sealer, feed, heads, sequencer, log },
+    ...{ intake, sealer, feed, heads, log },
     delivery: createDelivery(config, sql, store),
     health: {
       metrics,

@@ -80,7 +80,7 @@ export const upload = defineCommand({
     'upload [OPTION…] --stdin-from-command TASK/RUN/NAME -- COMMAND…',
   ],
   description:
-    'Uploads and seals. Without RUN the server allots the next one; without NAME a file keeps its own. Several files, or those of a folder, become one run: each file its own artifact, under NAME/ if it is given. The same command again, after a crash or Ctrl-C, goes on with what was begun. When the server has a log, the command waits until the log has what was sent, and checks that. The reference is printed on stdout.',
+    'Uploads and seals. Without RUN the server allots the next one; without NAME a file keeps its own. Several files, or those of a folder, become one run: each file its own artifact, under NAME/ if it is given. The same command again, after a crash or Ctrl-C, goes on with what was begun. When the server has a log, the command waits until the log has what was sent, and checks that; for small files among many that is left to get and verify. The reference is printed on stdout.',
   options,
   positionals: z.object({
     sources: manyPositionals('FILE', 'Files, a folder, or - for stdin'),
