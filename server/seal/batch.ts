@@ -9,8 +9,9 @@
  */
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import pLimit from 'p-limit'
 import type { Artifact } from '../../schemas/artifact.ts'
-import type { SealedBatch, SmallArtifact } from '../../schemas/batch.ts'
+import { BATCH_MAX, type SealedBatch, type SmallArtifact } from '../../schemas/batch.ts'
 import { ArtifactError, formatProblem, parseProblem } from '../../schemas/problems.ts'
 import { checkMayUpload, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
@@ -26,6 +27,14 @@ import { WHOLE_SESSION } from '../stores/store.ts'
 import type { Claim } from './reread.ts'
 import { LEASE_SECONDS, type Sealer } from './seal.ts'
 
+/**
+ * Artifacts of each kind of batch that are under way at once. The right to verify runs from the
+ * moment a batch is on record: one that waited behind many thousands of artifacts would have lost it
+ * before its turn comes.
+ */
+const ARTIFACTS_AT_ONCE = 4 * BATCH_MAX
+/** Batches up to this size do not wait for larger ones. */
+const FEW = 16
 /** How long a repeated artifact waits for the request that seals it. */
 const PATIENCE_MS = 2000
 /** How often it looks whether that one is done. */
@@ -37,6 +46,13 @@ interface Item {
   request: SmallArtifact
   bytes: Buffer
   claim: Claim
+}
+
+/** Lets batches in by turns, small ones beside large ones. */
+export function createTurns(): <T>(count: number, action: () => Promise<T>) => Promise<T> {
+  const few = pLimit(ARTIFACTS_AT_ONCE / FEW)
+  const many = pLimit(ARTIFACTS_AT_ONCE / BATCH_MAX)
+  return (count, action) => (count <= FEW ? few : many)(action)
 }
 
 /**
