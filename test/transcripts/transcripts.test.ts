@@ -58,8 +58,11 @@ describe('transcripts', () => {
 /** Runs the lines of a script again and returns it with the answers of now. */
 async function replay(script: string, shell: Shell, cli: Cli): Promise<string> {
   const lines: string[] = []
-  for (const line of script.trimEnd().split('\n')) {
-    if (line.startsWith('#') || line === '') lines.push(line)
+  const written = script.trimEnd().split('\n')
+  for (const [at, line] of written.entries()) {
+    // An empty line parts two commands; one within what a command wrote is that command's.
+    const isGap = line === '' && /^[=#%] /.test(written[at - 1] ?? '')
+    if (line.startsWith('#') || isGap) lines.push(line)
     if (line.startsWith('% ')) {
       lines.push(line)
       await direct(line.slice(2).split(' '))
