@@ -8,6 +8,7 @@
 import { z } from 'zod'
 import { Artifact, ArtifactParts, Run, Task } from './artifact.ts'
 import { SealBatch, SealedBatch } from './batch.ts'
+import { Contents, GetContents } from './contents.ts'
 import { LogInfo } from './log.ts'
 import { ArtifactName, RunNumber, TaskName, UploadId } from './primitives.ts'
 import type { ProblemCode } from './problems.ts'
@@ -326,6 +327,16 @@ export const endpoints = {
       'blob_missing',
       'store_unavailable',
     ],
+  },
+  getContents: {
+    method: 'POST',
+    path: '/v1/tasks/:task/runs/:run/contents',
+    summary: 'Many small artifacts of a run at once: receipts, and bytes or grants',
+    access: 'get',
+    params: inTask.extend({ run: RunText }),
+    body: GetContents,
+    replies: { 200: Contents },
+    errors: ['store_unavailable'],
   },
   getChecksums: {
     method: 'GET',
