@@ -15,7 +15,8 @@ import { type App, type Environment, findMethods } from './http/mount.ts'
 import { mountTasks } from './http/tasks.ts'
 import { mountTokens } from './http/tokens.ts'
 import { mountUploads } from './http/uploads.ts'
-
+import type { Assets } from './inspector/assets.ts'
+import { mountInspector } from './inspector/inspector.ts'
 import type { Intake } from './intake/session.ts'
 import type { Heads } from './log/heads.ts'
 
@@ -34,6 +35,8 @@ export interface AppParts {
   log: Logger
   /** The store, when this server is its HTTP door. */
   door: FilesystemStore | undefined
+  /** What the pages of the inspector load. */
+  assets: Assets
   /** Ends event streams when the server shuts down. */
   stop: AbortSignal
 }
@@ -77,6 +80,7 @@ export function createApp(parts: AppParts): App {
   mountTasks(app, parts.delivery)
   mountTokens(app, intake.sql, intake.clock)
   mountEvents(app, parts.feed, parts.stop)
+  mountInspector(app, parts)
   return app
 }
 
@@ -91,13 +95,14 @@ const QUIET: ReadonlySet<string> = new Set([
 ])
 
 /** Names every request, finds out who sends it, and notes how it went. */
-function watchRequests(app: App, { intake, log, health }: AppParts): void {
+function watchRequests(app: App, { intake, log, health, assets }: AppParts): void {
   app.use('*', async (c, next) => {
     const began = performance.now()
     const requestId = readRequestId(c.req.header('x-request-id'))
     c.set('requestId', requestId)
     c.set('endpoint', 'none')
     c.set('principal', NOBODY)
+    c.set('assets', assets)
     await next()
     c.res.headers.set('x-request-id', requestId)
     c.res.headers.set('x-content-type-options', 'nosniff')

@@ -15,6 +15,7 @@ import { type Config, readSecretFile, type Secrets } from './config.ts'
 import { keepGrantSecret, takeDataFolder } from './data-folder.ts'
 import type { Delivery } from './delivery/artifacts.ts'
 import { openEventFeed } from './delivery/event-feed.ts'
+import { readAssets } from './inspector/assets.ts'
 import type { Intake } from './intake/session.ts'
 import { type Listener, listen } from './listener.ts'
 import { openHeads } from './log/heads.ts'
@@ -86,6 +87,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const sealer = stack.use(openSealer(intake, sequencer, config, log, metrics))
   const app = createApp({
     ...{ intake, sealer, feed, heads, log },
+    assets: await readAssets(),
     delivery: createDelivery(config, sql, store),
     health: {
       metrics,

@@ -10,6 +10,7 @@ import { type Endpoint, endpoints } from '../../schemas/api.ts'
 import { ArtifactError, type FieldFault } from '../../schemas/problems.ts'
 import type { Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
+import type { Assets } from '../inspector/assets.ts'
 
 /** What the frame keeps per request. */
 export interface Variables {
@@ -17,6 +18,8 @@ export interface Variables {
   /** Name of the endpoint in `schemas/api.ts`, for logs and metrics. */
   endpoint: string
   principal: Principal
+  /** What the pages of the inspector load. */
+  assets: Assets
 }
 
 export interface Environment {
