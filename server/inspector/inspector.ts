@@ -2,6 +2,7 @@
 import type { App } from '../http/mount.ts'
 import { acceptsGzip, type InspectorParts, type PageContext } from './page.ts'
 import { mountRecordPages } from './records.ts'
+import { mountSignIn } from './sign-in-page.ts'
 import { mountUploadsPage } from './uploads-page.ts'
 
 /** Mounts all pages and what they load. */
@@ -10,6 +11,7 @@ export function mountInspector(app: App, parts: InspectorParts): void {
     c.set('endpoint', 'asset')
     return sendAsset(c) ?? c.notFound()
   })
+  mountSignIn(app, parts)
   mountUploadsPage(app, parts)
   mountRecordPages(app, parts)
 }

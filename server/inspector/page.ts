@@ -11,12 +11,10 @@ import { html } from 'hono/html'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Principal } from '../access/scopes.ts'
 import type { Delivery } from '../delivery/artifacts.ts'
-import type { App, Environment } from '../http/mount.ts'
+import { type App, admitVisitor, type Environment } from '../http/mount.ts'
 import type { Intake } from '../intake/session.ts'
 import type { Heads } from '../log/heads.ts'
-
-/** A piece of a page. Text that is put into a template is escaped, a piece is taken as it is. */
-export type Html = ReturnType<typeof html>
+import { type Html, nameOf, timeOf } from './pieces.ts'
 
 export type PageContext = Context<Environment>
 
@@ -93,6 +91,7 @@ export function mountPage(
 ): void {
   app.get(path, async (c) => {
     c.set('endpoint', name)
+    admitVisitor(c)
     return show(c, readPrincipal(c))
   })
 }
@@ -158,8 +157,7 @@ ${page.body}
 }
 
 function formatHeader(c: PageContext, page: Page): Html {
-  const { token } = c.get('principal')
-  if (token === undefined)
+  if (c.get('principal').token === undefined)
     return html`<header class="masthead"><a class="mark" href="/">artifact</a></header>`
   return html`<header class="masthead">
 <a class="mark" href="/">artifact</a>
@@ -174,6 +172,18 @@ ${PLACES.map(
 <input id="search" name="q" type="search" autocomplete="off" spellcheck="false" maxlength="700" placeholder="Reference or SHA-256" value="${page.search ?? ''}">
 <button>Find</button>
 </form>
-<p class="visitor"><bdi>${token.name}</bdi></p>
+${formatVisitor(c)}
 </header>`
+}
+
+/** Who is signed in, until when, and the way out. */
+function formatVisitor(c: PageContext): Html {
+  const { token, session } = c.get('principal')
+  const name = html`<span class="visitor-name" title="Signed in with this token; the pages change nothing">${nameOf(token?.name ?? '')}</span>`
+  if (session === undefined) return html`<div class="visitor">${name}</div>`
+  return html`<div class="visitor">
+${name}
+<span class="visitor-until">until ${timeOf(session.endsAt.toISOString(), 'clock')}</span>
+<form action="/sign-out" method="post"><button class="quiet">Sign out</button></form>
+</div>`
 }

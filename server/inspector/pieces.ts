@@ -7,11 +7,16 @@ import {
   groupDigest,
   revealText,
 } from './browser/measures.js'
-import type { Html } from './page.ts'
 
-/** A moment; in UTC from here, made local in the browser with UTC in its title. */
-export function timeOf(instant: string): Html {
-  return html`<time datetime="${instant}">${formatUtc(instant)}</time>`
+/** A piece of a page. Text that is put into a template is escaped, a piece is taken as it is. */
+export type Html = ReturnType<typeof html>
+
+/**
+ * A moment; in UTC from here, made local in the browser with UTC in its title. `clock` is for moments
+ * of today: the browser leaves the date away when it can.
+ */
+export function timeOf(instant: string, form: 'full' | 'clock' = 'full'): Html {
+  return html`<time datetime="${instant}" data-form="${form}">${formatUtc(instant)}</time>`
 }
 
 /** A size in IEC units, exact bytes in its title. Decimal text as on the wire, or a number. */

@@ -2,7 +2,8 @@
 import type { Token } from '../../schemas/token.ts'
 import type { AnySql } from './database.ts'
 
-interface TokenRow {
+/** As it comes from Postgres. */
+export interface TokenRow {
   id: string
   name: string
   scopes: string[]
@@ -63,9 +64,11 @@ export async function revokeToken(sql: AnySql, id: string, at: Date): Promise<To
   return row === undefined ? undefined : formatToken(row)
 }
 
-const columns = (sql: AnySql) => sql`id, name, scopes, created_at, expires_at, revoked_at`
+/** All columns that {@link formatToken} reads. */
+export const columns = (sql: AnySql) => sql`id, name, scopes, created_at, expires_at, revoked_at`
 
-const formatToken = (row: TokenRow): Token => ({
+/** The wire form. */
+export const formatToken = (row: TokenRow): Token => ({
   id: row.id,
   name: row.name,
   scopes: row.scopes,
