@@ -9,9 +9,16 @@ import { z } from 'zod'
 import { AllotRun, Artifact, ArtifactParts, Run } from './artifact.ts'
 import { SealBatch, SealedBatch } from './batch.ts'
 import { LogInfo } from './log.ts'
-import { ArtifactPage, RunPage, TaskPage, TokenPage, UploadPage } from './pages.ts'
+import {
+  ArtifactPage,
+  RunPage,
+  TaskPage,
+  TokenPage,
+  UploadPage,
+  VerificationPage,
+} from './pages.ts'
 import { atName, inRun, inTask, Limit, NamePart, ofUpload, RunText } from './parameters.ts'
-import { TaskName, UploadId } from './primitives.ts'
+import { Instant, TaskName, UploadId } from './primitives.ts'
 import type { ProblemCode } from './problems.ts'
 import { SignInLink } from './sign-in.ts'
 import { MakeStatement, Statement, Statements } from './statement.ts'
@@ -259,6 +266,17 @@ export const endpoints = {
     replies: { 200: Statements },
     errors: ['not_found'],
   },
+  listVerifications: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs/:run/artifacts/:name/verifications',
+    summary: 'When the stored bytes were read again, and what was found; the latest first',
+    access: 'get',
+    session: true,
+    params: atName,
+    query: z.strictObject({ after: Instant.optional(), limit: Limit }),
+    replies: { 200: VerificationPage },
+    errors: ['not_found'],
+  },
   makeStatement: {
     method: 'POST',
     path: '/v1/tasks/:task/runs/:run/artifacts/:name/statements',
@@ -327,7 +345,11 @@ export const endpoints = {
     }),
     replies: {},
     otherReplies: {
-      200: { description: 'Events, see the schema Event', contentType: 'text/event-stream' },
+      200: {
+        description:
+          'Events, by their name: upload (schema Event), reset (Reset: a picture replaced what was asked for), beat (Beat, every ten seconds). Pass over names that you do not know.',
+        contentType: 'text/event-stream',
+      },
     },
     errors: ['not_found', 'overloaded'],
   },

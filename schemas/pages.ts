@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { Artifact, Run, Task } from './artifact.ts'
 import { Token } from './token.ts'
 import { Upload } from './upload.ts'
+import { Verification } from './verification.ts'
 
 /** Largest and default page. */
 export const PAGE_MAX = 1000
@@ -28,3 +29,5 @@ export const UploadPage = page('UploadPage', Upload)
 export type UploadPage = z.infer<typeof UploadPage>
 export const TokenPage = page('TokenPage', Token)
 export type TokenPage = z.infer<typeof TokenPage>
+export const VerificationPage = page('VerificationPage', Verification)
+export type VerificationPage = z.infer<typeof VerificationPage>

@@ -108,6 +108,7 @@ END)))),
 );
 comment on table artifact.artifact is 'Sealed artifacts: (task, run, name) to sha256 and size. Insert only.';
 CREATE INDEX artifact_latest ON artifact.artifact USING btree (task, name, run DESC);
+CREATE INDEX artifact_sha256 ON artifact.artifact USING btree (sha256);
 CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.artifact FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
 alter table artifact.artifact enable always trigger write_once;
 CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.artifact FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
@@ -296,6 +297,7 @@ create table artifact.log_checkpoint (
   constraint log_checkpoint_origin_check CHECK (((octet_length(origin) >= 1) AND (octet_length(origin) <= 255)))
 );
 comment on table artifact.log_checkpoint is 'Signed heads of the log. Insert only, by the signer.';
+CREATE INDEX log_checkpoint_by_time ON artifact.log_checkpoint USING btree (origin, signed_at DESC, size DESC);
 CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.log_checkpoint FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
 alter table artifact.log_checkpoint enable always trigger write_once;
 CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.log_checkpoint FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
