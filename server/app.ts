@@ -4,7 +4,7 @@ import { type Context, Hono } from 'hono'
 import { ArtifactError, formatProblem } from '../schemas/problems.ts'
 import { NOBODY } from './access/scopes.ts'
 import { readSessionCookie } from './access/session-cookie.ts'
-import { findVisitor } from './access/sign-in.ts'
+import { findVisitor, isStillIn } from './access/sign-in.ts'
 import { authenticate } from './access/tokens.ts'
 import type { Delivery } from './delivery/artifacts.ts'
 import type { EventFeed } from './delivery/event-feed.ts'
@@ -85,7 +85,12 @@ export function createApp(parts: AppParts): App {
   mountTasks(app, parts.delivery)
   mountTokens(app, intake.sql, intake.clock)
   mountSignInLinks(app, intake.sql, intake.clock)
-  mountEvents(app, parts.feed, parts.stop)
+  mountEvents(app, {
+    feed: parts.feed,
+    stop: parts.stop,
+    clock: intake.clock,
+    isLive: (principal) => isStillIn(intake.sql, principal, intake.clock),
+  })
   mountInspector(app, parts)
   return app
 }

@@ -1,7 +1,7 @@
 /** OpenAPI 3.1 from the endpoint table: nothing in it is written twice. */
 import { createDocument, type ZodOpenApiObject, type ZodOpenApiOperationObject } from 'zod-openapi'
 import { type Endpoint, endpoints } from '../schemas/api.ts'
-import { Event } from '../schemas/event.ts'
+import { Beat, Event, Reset } from '../schemas/event.ts'
 import { PROBLEMS, Problem, type ProblemCode } from '../schemas/problems.ts'
 
 /** What any endpoint can answer, beside its own problems. */
@@ -32,7 +32,7 @@ export function createOpenApi(version: string): object {
     },
     paths,
     components: {
-      schemas: { Event, Problem },
+      schemas: { Beat, Event, Problem, Reset },
       securitySchemes: {
         token: { type: 'http', scheme: 'bearer' },
         session: {

@@ -148,6 +148,7 @@ create table artifact.upload (
   expires_at timestamp with time zone not null,
   ended_at timestamp with time zone,
   purged_at timestamp with time zone,
+  restarted_at timestamp with time zone,
   constraint upload_pkey PRIMARY KEY (id),
   constraint upload_blob_key_key UNIQUE (blob_key),
   constraint upload_check CHECK (((state <> 'verifying'::text) OR ((claimed_size IS NOT NULL) AND (claimed_sha256 IS NOT NULL)))),
@@ -162,6 +163,7 @@ create table artifact.upload (
 );
 comment on table artifact.upload is 'Sessions from which artifacts may come.';
 CREATE INDEX upload_active ON artifact.upload USING btree (opened_at DESC, id) WHERE (state = ANY (ARRAY['open'::text, 'verifying'::text]));
+CREATE INDEX upload_by_end ON artifact.upload USING btree (ended_at DESC, id) WHERE (ended_at IS NOT NULL);
 CREATE INDEX upload_by_time ON artifact.upload USING btree (opened_at DESC, id);
 CREATE INDEX upload_by_token ON artifact.upload USING btree (token_id) WHERE (state = ANY (ARRAY['open'::text, 'verifying'::text]));
 CREATE INDEX upload_expiring ON artifact.upload USING btree (expires_at) WHERE (state = 'open'::text);

@@ -7,7 +7,7 @@ export interface Principal {
   token: { id: string; name: string } | undefined
   scopes: readonly string[]
   /** Of a visitor of the inspector, who may only read. */
-  session?: { endsAt: Date }
+  session?: { endsAt: Date; secretSha256: Uint8Array }
 }
 
 export type Verb = 'upload' | 'get' | 'list'

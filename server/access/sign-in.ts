@@ -17,6 +17,7 @@ import {
   type SignInKind,
   takeLink,
 } from '../records/sign-ins.ts'
+import { isTokenLive } from '../records/tokens.ts'
 import type { Principal } from './scopes.ts'
 
 /** Longest life of a session, in seconds. */
@@ -67,14 +68,24 @@ export async function findVisitor(
   clock: Clock,
 ): Promise<Principal | undefined> {
   // The index finds a hash, so the time of the look-up says nothing about the secret.
-  const session = SECRET.test(secret) ? await findSession(sql, hash(secret), clock()) : undefined
+  if (!SECRET.test(secret)) return undefined
+  const secretSha256 = hash(secret)
+  const session = await findSession(sql, secretSha256, clock())
   if (session === undefined) return undefined
   const { token, endsAt } = session
   return {
     token: { id: token.id, name: token.name },
     scopes: readingScopes(token.scopes),
-    session: { endsAt },
+    session: { endsAt, secretSha256 },
   }
+}
+
+/** Whether somebody who was let in still is: the session and its token live, or the token does. */
+export async function isStillIn(sql: Sql, principal: Principal, clock: Clock): Promise<boolean> {
+  const { token, session } = principal
+  if (session !== undefined)
+    return (await findSession(sql, session.secretSha256, clock())) !== undefined
+  return token !== undefined && (await isTokenLive(sql, token.id, clock()))
 }
 
 /** Signs out. */

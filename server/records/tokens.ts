@@ -44,6 +44,14 @@ export async function findLiveToken(
   return row === undefined ? undefined : formatToken(row)
 }
 
+/** Whether this token is neither expired nor revoked at `at`. */
+export async function isTokenLive(sql: AnySql, id: string, at: Date): Promise<boolean> {
+  const rows = await sql`
+    select 1 from artifact.token
+    where id = ${id} and revoked_at is null and (expires_at is null or expires_at > ${at})`
+  return rows.length > 0
+}
+
 /** Tokens by id, those after `after`. */
 export async function listTokens(
   sql: AnySql,
