@@ -33,10 +33,11 @@ export async function* watch(
         signal,
         resume,
       )
-      for await (const { id, data } of readEventStream(reply.body)) {
+      for await (const { id, name, data } of readEventStream(reply.body)) {
         failures = 0
         last = id ?? last
-        if (data !== undefined) yield parseEvent(data)
+        // Others keep the stream alive, or are for those who show everything at once.
+        if (name === 'upload' && data !== undefined) yield parseEvent(data)
       }
     } catch (error) {
       if (signal?.aborted === true) return
@@ -53,6 +54,8 @@ export async function* watch(
 
 interface StreamedEvent {
   id: string | undefined
+  /** What kind of event it is; `message` when it does not say. */
+  name: string
   /** `undefined`: only the id moved, to where a reader that comes back goes on. */
   data: string | undefined
 }
@@ -63,17 +66,20 @@ export async function* readEventStream(
 ): AsyncGenerator<StreamedEvent> {
   let id: string | undefined
   let sent: string | undefined
+  let name = 'message'
   let data: string[] = []
   for await (const line of readLines(body)) {
     if (line === '') {
       const isNews = data.length > 0 || id !== sent
-      if (isNews) yield { id, data: data.length > 0 ? data.join('\n') : undefined }
+      if (isNews) yield { id, name, data: data.length > 0 ? data.join('\n') : undefined }
       sent = id
+      name = 'message'
       data = []
       continue
     }
     const [, field, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? []
     if (field === 'id' && !value.includes('\0')) id = value
+    if (field === 'event') name = value
     if (field === 'data') data.push(value)
   }
 }

@@ -6,12 +6,22 @@
  * them as they are, so that `curl -L …/content/logs/build.txt` works.
  */
 import { z } from 'zod'
-import { Artifact, ArtifactParts, Run, Task } from './artifact.ts'
+import { AllotRun, Artifact, ArtifactParts, Run } from './artifact.ts'
 import { SealBatch, SealedBatch } from './batch.ts'
 import { Contents, GetContents } from './contents.ts'
 import { LogInfo } from './log.ts'
-import { ArtifactName, RunNumber, TaskName, UploadId } from './primitives.ts'
+import {
+  ArtifactPage,
+  RunPage,
+  TaskPage,
+  TokenPage,
+  UploadPage,
+  VerificationPage,
+} from './pages.ts'
+import { atName, inRun, inTask, Limit, NamePart, ofUpload, RunText } from './parameters.ts'
+import { Instant, TaskName, UploadId } from './primitives.ts'
 import type { ProblemCode } from './problems.ts'
+import { SignInLink } from './sign-in.ts'
 import { MakeStatement, Statement, Statements } from './statement.ts'
 import { CreatedToken, CreateToken, Token } from './token.ts'
 import {
@@ -27,10 +37,6 @@ import {
   UploadWithParts,
 } from './upload.ts'
 
-/** Largest and default page. */
-export const PAGE_MAX = 1000
-export const PAGE_DEFAULT = 100
-
 export interface Endpoint {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** Parameters are written `:name`. */
@@ -38,6 +44,8 @@ export interface Endpoint {
   summary: string
   /** What the caller needs: nothing, any valid token, a scope for the named artifact, or `admin`. */
   access: 'anyone' | 'token' | 'upload' | 'get' | 'list' | 'admin'
+  /** A page of the inspector asks it: the session of a browser will do instead of a token. GET alone. */
+  session?: true
   params?: z.ZodObject
   query?: z.ZodObject
   body?: z.ZodObject
@@ -47,45 +55,6 @@ export interface Endpoint {
   otherReplies?: Record<number, { description: string; contentType?: string }>
   errors: readonly ProblemCode[]
 }
-
-/** A run in an address: one notation alone, so that a thing has one address. */
-const RunText = z.coerce
-  .string()
-  .regex(/^(0|[1-9][0-9]{0,9})$/, 'expected a whole number')
-  .transform(Number)
-  .pipe(RunNumber)
-const RunParam = z.union([z.literal('latest'), RunText])
-/** Where a list goes on, or what its names start with: no name has a control character. */
-const NamePart = z.string().regex(/^\P{Cc}*$/u, 'expected no control character')
-const inTask = z.object({ task: TaskName })
-const inRun = inTask.extend({ run: RunParam })
-const atName = inRun.extend({ name: ArtifactName })
-const ofUpload = z.object({ id: UploadId })
-const Limit = z.coerce.number().int().min(1).max(PAGE_MAX).default(PAGE_DEFAULT)
-
-const page = <T extends z.ZodType>(id: string, item: T) =>
-  z
-    .object({
-      items: z.array(item),
-      /** Give it as `after` to go on; `null` on the last page. A page can be short, even empty. */
-      next: z.string().nullable(),
-    })
-    .meta({ id })
-
-export const TaskPage = page('TaskPage', Task)
-export type TaskPage = z.infer<typeof TaskPage>
-export const RunPage = page('RunPage', Run)
-export type RunPage = z.infer<typeof RunPage>
-export const ArtifactPage = page('ArtifactPage', Artifact)
-export type ArtifactPage = z.infer<typeof ArtifactPage>
-export const UploadPage = page('UploadPage', Upload)
-export type UploadPage = z.infer<typeof UploadPage>
-export const TokenPage = page('TokenPage', Token)
-export type TokenPage = z.infer<typeof TokenPage>
-
-/** Allotting a run twice with one `requestId` gives one run. */
-export const AllotRun = z.strictObject({ requestId: z.uuid() }).meta({ id: 'AllotRun' })
-export type AllotRun = z.infer<typeof AllotRun>
 
 /** What a seal can find, and what is found again when a failed upload is asked for. */
 const sealing = [
@@ -259,6 +228,7 @@ export const endpoints = {
     path: '/v1/tasks/:task/runs/:run/artifacts/:name',
     summary: 'The record of an artifact',
     access: 'get',
+    session: true,
     params: atName,
     replies: { 200: Artifact },
     errors: ['not_found'],
@@ -268,6 +238,7 @@ export const endpoints = {
     path: '/v1/tasks/:task/runs/:run/artifacts/:name/parts',
     summary: 'The part digests of an artifact',
     access: 'get',
+    session: true,
     params: atName,
     replies: { 200: ArtifactParts },
     errors: ['not_found'],
@@ -278,6 +249,7 @@ export const endpoints = {
     summary:
       'The proof that an artifact is in the log, as C2SP tlog-proof; waits for the signer a little',
     access: 'get',
+    session: true,
     params: atName,
     replies: {},
     otherReplies: {
@@ -290,8 +262,20 @@ export const endpoints = {
     path: '/v1/tasks/:task/runs/:run/artifacts/:name/statements',
     summary: 'What was said about an artifact after it was sealed',
     access: 'get',
+    session: true,
     params: atName,
     replies: { 200: Statements },
+    errors: ['not_found'],
+  },
+  listVerifications: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs/:run/artifacts/:name/verifications',
+    summary: 'When the stored bytes were read again, and what was found; the latest first',
+    access: 'get',
+    session: true,
+    params: atName,
+    query: z.strictObject({ after: Instant.optional(), limit: Limit }),
+    replies: { 200: VerificationPage },
     errors: ['not_found'],
   },
   makeStatement: {
@@ -317,6 +301,7 @@ export const endpoints = {
     path: '/v1/tasks/:task/runs/:run/content/:name',
     summary: 'A grant for the bytes: as JSON when asked for, else as a redirect',
     access: 'get',
+    session: true,
     params: atName,
     replies: { 200: Grant },
     otherReplies: { 303: { description: 'Redirect to the bytes, with Repr-Digest (RFC 9530)' } },
@@ -355,6 +340,7 @@ export const endpoints = {
     path: '/v1/events',
     summary: 'Server-sent events: what the uploads do; Last-Event-ID goes on without gap or double',
     access: 'list',
+    session: true,
     query: z.strictObject({
       task: TaskName.optional(),
       run: RunText.optional(),
@@ -370,9 +356,22 @@ export const endpoints = {
     }),
     replies: {},
     otherReplies: {
-      200: { description: 'Events, see the schema Event', contentType: 'text/event-stream' },
+      200: {
+        description:
+          'Events, by their name: upload (schema Event), reset (Reset: a picture replaced what was asked for), beat (Beat, every ten seconds). Pass over names that you do not know.',
+        contentType: 'text/event-stream',
+      },
     },
     errors: ['not_found', 'overloaded'],
+  },
+  makeSignInLink: {
+    method: 'POST',
+    path: '/v1/sign-in-links',
+    summary:
+      'Make a link that signs a browser in to the inspector, once, to read what the token reads',
+    access: 'token',
+    replies: { 201: SignInLink },
+    errors: ['forbidden'],
   },
   createToken: {
     method: 'POST',

@@ -65,3 +65,7 @@ export type Run = z.infer<typeof Run>
 
 export const Task = z.object({ task: TaskName, openedAt: Instant }).meta({ id: 'Task' })
 export type Task = z.infer<typeof Task>
+
+/** Allotting a run twice with one `requestId` gives one run. */
+export const AllotRun = z.strictObject({ requestId: z.uuid() }).meta({ id: 'AllotRun' })
+export type AllotRun = z.infer<typeof AllotRun>

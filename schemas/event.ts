@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Instant } from './primitives.ts'
+import { Instant, UploadId } from './primitives.ts'
 import { Upload } from './upload.ts'
 
 /** Something happened that people watch: `upload` carries the whole upload as it then was. */
@@ -15,3 +15,19 @@ export const Event = z
   ])
   .meta({ id: 'Event' })
 export type Event = z.infer<typeof Event>
+
+/**
+ * `event: reset` of `/v1/events`, after a picture that stands in for what was asked for: the event to go
+ * on after is not kept, or never was. Whoever shows uploads drops those that are not in it.
+ */
+export const Reset = z
+  .object({
+    /** Every active upload of the picture. */
+    uploads: z.array(UploadId),
+  })
+  .meta({ id: 'Reset' })
+export type Reset = z.infer<typeof Reset>
+
+/** `event: beat` of `/v1/events`, every ten seconds: the stream lives, and it is this late at the server. */
+export const Beat = z.object({ at: Instant }).meta({ id: 'Beat' })
+export type Beat = z.infer<typeof Beat>

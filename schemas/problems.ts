@@ -56,6 +56,7 @@ export const PROBLEMS = {
   range_not_satisfiable: row(416, 'usage', 'final', 'The range lies outside the artifact', 'Ask for a range within its size.'),
   limit_exceeded: row(422, 'refused', 'final', 'A limit of the server is exceeded', 'Stay within the limit, or ask its operator to raise it.'),
   too_many_uploads: row(429, 'unreachable', 'retry', 'Too many uploads are open for this token', 'Finish or abort some (artifact abort), or wait until they expire.'),
+  too_many_attempts: row(429, 'notAllowed', 'retry', 'Too many attempts to sign in have failed', 'Wait a little, then try again with a valid token.'),
 
   // Conflicts with what is recorded.
   already_sealed: row(409, 'conflict', 'final', 'The name is sealed with other content', 'A name is bound once. Upload under another name or into a new run.'),

@@ -45,6 +45,8 @@ export const Progress = z
     /** 1 for the first try, one more after every restart. */
     attempt: z.int().min(1).max(1_000_000),
     at: Instant,
+    /** When the present attempt began; absent for the first. */
+    restartedAt: Instant.optional(),
   })
   .meta({ id: 'Progress' })
 export type Progress = z.infer<typeof Progress>

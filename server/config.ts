@@ -57,6 +57,7 @@ export interface Config {
   }
   events: { watchersMax: number; ttlSeconds: number }
   sweepSeconds: number
+  reverify: { days: number; bytesPerSecond: number }
   shutdownSeconds: number
   logLevel: LogLevel
 }
@@ -116,6 +117,7 @@ export function buildConfig(raw: RawSettings, folders: { profile: string }): Con
     },
     events: { watchersMax: said.watchersMax, ttlSeconds: said.eventTtlSeconds },
     sweepSeconds: said.sweepSeconds,
+    reverify: { days: said.reverifyDays, bytesPerSecond: said.reverifyBytesPerSecond },
     shutdownSeconds: said.shutdownSeconds,
     logLevel: said.logLevel,
   }

@@ -3,32 +3,33 @@
  * store, feed, sealer, socket, sweep.
  */
 import { Buffer } from 'node:buffer'
-import { randomInt } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { readProfile, writeProfile } from '../client/profile.ts'
-import { TILE_WIDTH } from '../client/verify/tile.ts'
 import { createToken, ensureAdminToken, isLiveSecret } from './access/tokens.ts'
 import { createApp } from './app.ts'
-import { scrubTile } from './care/scrub.ts'
+import { type ReverifyStep, startReverifying } from './care/reverify.ts'
+import { scrubNext } from './care/scrub.ts'
 import { sweep } from './care/sweep.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, readSecretFile, type Secrets } from './config.ts'
 import { keepGrantSecret, takeDataFolder } from './data-folder.ts'
 import type { Delivery } from './delivery/artifacts.ts'
 import { openEventFeed } from './delivery/event-feed.ts'
+import { readAssets } from './inspector/assets.ts'
 import type { Intake } from './intake/session.ts'
 import { type Listener, listen } from './listener.ts'
 import { openHeads } from './log/heads.ts'
 import { runSigner } from './log/run-signer.ts'
 import { createSequencer, type Sequencer } from './log/sequencer.ts'
 import type { Logger } from './logger.ts'
-import { createMetrics } from './metrics.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
 import { createOpenApi } from './openapi.ts'
 import { checkDatabase, openDatabase, type Sql } from './records/database.ts'
 import { startEmbeddedPostgres } from './records/embedded-postgres.ts'
-import { readHead } from './records/log.ts'
 import { checkSchema } from './records/migrate.ts'
 import { checkPrivileges } from './records/privileges.ts'
 import { type PrepareOptions, prepareDatabase } from './records/roles.ts'
+import { releaseAllVerifying } from './records/upload-endings.ts'
 import { countAllActiveUploads } from './records/uploads.ts'
 import { createSealer, type Sealer } from './seal/seal.ts'
 import { type AnyStore, openStore, parseStoreAddress } from './stores/open-store.ts'
@@ -86,6 +87,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const sealer = stack.use(openSealer(intake, sequencer, config, log, metrics))
   const app = createApp({
     ...{ intake, sealer, feed, heads, log },
+    assets: await readAssets(),
     delivery: createDelivery(config, sql, store),
     health: {
       metrics,
@@ -106,6 +108,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   stack.defer(() => stop.abort())
   const profile = await keepProfile(config, sql, listener, clock)
   stack.use(startSweeping(intake, sealer, config, log))
+  stack.use(startLooking(intake, config, log, metrics))
   log.info(
     { url: listener.url, store: config.store.address, database: config.database.kind },
     'ready',
@@ -160,6 +163,8 @@ async function openRecords(
   )
   await checkSchema(sql)
   await checkPrivileges(sql)
+  // The data folder is ours alone, and so is this Postgres: who verified before is dead.
+  if (config.database.kind === 'embedded') await releaseAllVerifying(sql)
   if (signerUrl !== undefined)
     stack.use(await runSigner({ ...config.signer, databaseUrl: signerUrl, log }))
   return sql
@@ -219,7 +224,7 @@ function openSealer(
   sequencer: Sequencer,
   config: Config,
   log: Logger,
-  metrics: ReturnType<typeof createMetrics>,
+  metrics: Metrics,
 ): Sealer {
   return createSealer(intake, sequencer, {
     concurrency: config.uploads.rereadConcurrency,
@@ -266,10 +271,8 @@ function startSweeping(
   log: Logger,
 ): AsyncDisposable {
   const scrub = async (): Promise<void> => {
-    const tiles = Math.ceil((await readHead(intake.sql)).size / TILE_WIDTH)
-    if (tiles === 0) return
-    const faults = await scrubTile(intake.sql, randomInt(tiles))
-    for (const fault of faults) log.error({ fault }, 'THE LOG WAS ALTERED')
+    for (const fault of await scrubNext(intake.sql, intake.clock))
+      log.error({ fault }, 'THE LOG WAS ALTERED')
   }
   const settings = { eventTtlSeconds: config.events.ttlSeconds, endedTtlSeconds: ENDED_TTL_SECONDS }
   let round: Promise<void> = Promise.resolve()
@@ -291,6 +294,35 @@ function startSweeping(
       await round
     },
   }
+}
+
+/** Reads stored bytes again, and says aloud what it finds. */
+function startLooking(
+  { sql, store, clock }: Intake,
+  config: Config,
+  log: Logger,
+  metrics: Metrics,
+): AsyncDisposable {
+  const server = randomUUID()
+  const tell = (step: ReverifyStep): void => {
+    if (step.kind === 'idle' || step.kind === 'busy') return
+    const { task, run, name } = step.turn
+    const subject = { reference: `${task}/${run}/${name}`, server }
+    if (step.kind === 'setback')
+      log.warn({ ...subject, err: step.cause }, 'stored bytes cannot be read now')
+    if (step.kind !== 'seen') return
+    const { outcome, code, expected, found, bytes, seconds } = step.seen
+    metrics.countVerification(outcome, bytes)
+    if (outcome === 'agreed')
+      log.info({ ...subject, bytes: bytes.toString(), seconds }, 'stored bytes still agree')
+    else log.error({ ...subject, code, expected, found }, 'STORED BYTES DO NOT AGREE')
+  }
+  return startReverifying(
+    { sql, store, clock, server },
+    { ...config.reverify, idleSeconds: config.sweepSeconds },
+    tell,
+    (error) => log.error({ err: error }, 'looking at stored bytes failed'),
+  )
 }
 
 /** Ended uploads stay this long for those who ask what became of them. */

@@ -1,5 +1,6 @@
 /** What the server counts, for Prometheus. No names of tasks or artifacts: only kinds and counts. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { VerificationOutcome } from '../schemas/verification.ts'
 
 export interface Metrics {
   /** One answered request. */
@@ -8,6 +9,8 @@ export interface Metrics {
   countSeal(outcome: 'sealed' | 'failed', sizeBytes: bigint): void
   /** A seal that stopped for a passing reason. */
   countSetback(): void
+  /** Stored bytes were read again, with this outcome. */
+  countVerification(outcome: VerificationOutcome, bytes: bigint): void
   collect(): Promise<{ contentType: string; text: string }>
 }
 
@@ -39,6 +42,17 @@ export function createMetrics(countActive: () => Promise<number>): Metrics {
     help: 'Seals that stopped for a passing reason and will be taken up again',
     registers,
   })
+  const verifications = new Counter({
+    name: 'artifact_verifications_total',
+    help: 'Times that stored bytes were read again, by outcome; anything but agreed needs a person',
+    labelNames: ['outcome'],
+    registers,
+  })
+  const verifiedBytes = new Counter({
+    name: 'artifact_verified_bytes_total',
+    help: 'Stored bytes that were read again',
+    registers,
+  })
   new Gauge({
     name: 'artifact_active_uploads',
     help: 'Uploads that are open or verifying, of all servers',
@@ -55,6 +69,10 @@ export function createMetrics(countActive: () => Promise<number>): Metrics {
       if (outcome === 'sealed') sealedBytes.inc(Number(sizeBytes))
     },
     countSetback: () => setbacks.inc(),
+    countVerification(outcome, bytes) {
+      verifications.inc({ outcome })
+      verifiedBytes.inc(Number(bytes))
+    },
     collect: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   }
 }

@@ -1,7 +1,7 @@
 /** OpenAPI 3.1 from the endpoint table: nothing in it is written twice. */
 import { createDocument, type ZodOpenApiObject, type ZodOpenApiOperationObject } from 'zod-openapi'
 import { type Endpoint, endpoints } from '../schemas/api.ts'
-import { Event } from '../schemas/event.ts'
+import { Beat, Event, Reset } from '../schemas/event.ts'
 import { PROBLEMS, Problem, type ProblemCode } from '../schemas/problems.ts'
 
 /** What any endpoint can answer, beside its own problems. */
@@ -32,8 +32,16 @@ export function createOpenApi(version: string): object {
     },
     paths,
     components: {
-      schemas: { Event, Problem },
-      securitySchemes: { token: { type: 'http', scheme: 'bearer' } },
+      schemas: { Beat, Event, Problem, Reset },
+      securitySchemes: {
+        token: { type: 'http', scheme: 'bearer' },
+        session: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: 'artifact_session',
+          description: 'Session of a browser that signed in to the inspector; it only reads',
+        },
+      },
     },
   }
   return createDocument(document)
@@ -44,7 +52,7 @@ function describe(name: string, endpoint: Endpoint): ZodOpenApiOperationObject {
   return {
     operationId: name,
     summary: endpoint.summary,
-    security: endpoint.access === 'anyone' ? [] : [{ token: [] }],
+    security: describeSecurity(endpoint),
     requestParams: {
       ...(params === undefined ? {} : { path: params }),
       ...(query === undefined ? {} : { query }),
@@ -54,6 +62,11 @@ function describe(name: string, endpoint: Endpoint): ZodOpenApiOperationObject {
       : { requestBody: { required: true, content: { 'application/json': { schema: body } } } }),
     responses: { ...describeReplies(endpoint), ...describeProblems(endpoint) },
   }
+}
+
+function describeSecurity({ access, session }: Endpoint) {
+  if (access === 'anyone') return []
+  return session === true ? [{ token: [] }, { session: [] }] : [{ token: [] }]
 }
 
 function describeReplies(endpoint: Endpoint) {

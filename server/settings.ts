@@ -216,6 +216,16 @@ export const SETTINGS = {
     summary: 'How often abandoned uploads are looked for [60]',
     schema: whole(1, 86_400, 60),
   }),
+  reverifyDays: setting({
+    placeholder: 'N',
+    summary: 'Stored bytes are read and hashed again after this many days, 0 for never [30]',
+    schema: whole(0, 3650, 30),
+  }),
+  reverifyBytesPerSecond: setting({
+    placeholder: 'N',
+    summary: 'How fast they are read, by all servers together [33554432, 32 MiB]',
+    schema: whole(1, 1_000_000_000_000, 32 * MIB),
+  }),
   shutdownSeconds: setting({
     placeholder: 'N',
     summary: 'Time that requests have to end when the server stops [30]',

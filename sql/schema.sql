@@ -108,6 +108,7 @@ END)))),
 );
 comment on table artifact.artifact is 'Sealed artifacts: (task, run, name) to sha256 and size. Insert only.';
 CREATE INDEX artifact_latest ON artifact.artifact USING btree (task, name, run DESC);
+CREATE INDEX artifact_sha256 ON artifact.artifact USING btree (sha256);
 CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.artifact FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
 alter table artifact.artifact enable always trigger write_once;
 CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.artifact FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
@@ -147,6 +148,7 @@ create table artifact.upload (
   expires_at timestamp with time zone not null,
   ended_at timestamp with time zone,
   purged_at timestamp with time zone,
+  restarted_at timestamp with time zone,
   constraint upload_pkey PRIMARY KEY (id),
   constraint upload_blob_key_key UNIQUE (blob_key),
   constraint upload_check CHECK (((state <> 'verifying'::text) OR ((claimed_size IS NOT NULL) AND (claimed_sha256 IS NOT NULL)))),
@@ -161,6 +163,7 @@ create table artifact.upload (
 );
 comment on table artifact.upload is 'Sessions from which artifacts may come.';
 CREATE INDEX upload_active ON artifact.upload USING btree (opened_at DESC, id) WHERE (state = ANY (ARRAY['open'::text, 'verifying'::text]));
+CREATE INDEX upload_by_end ON artifact.upload USING btree (ended_at DESC, id) WHERE (ended_at IS NOT NULL);
 CREATE INDEX upload_by_time ON artifact.upload USING btree (opened_at DESC, id);
 CREATE INDEX upload_by_token ON artifact.upload USING btree (token_id) WHERE (state = ANY (ARRAY['open'::text, 'verifying'::text]));
 CREATE INDEX upload_expiring ON artifact.upload USING btree (expires_at) WHERE (state = 'open'::text);
@@ -296,6 +299,7 @@ create table artifact.log_checkpoint (
   constraint log_checkpoint_origin_check CHECK (((octet_length(origin) >= 1) AND (octet_length(origin) <= 255)))
 );
 comment on table artifact.log_checkpoint is 'Signed heads of the log. Insert only, by the signer.';
+CREATE INDEX log_checkpoint_by_time ON artifact.log_checkpoint USING btree (origin, signed_at DESC, size DESC);
 CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.log_checkpoint FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
 alter table artifact.log_checkpoint enable always trigger write_once;
 CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.log_checkpoint FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
@@ -320,3 +324,73 @@ alter table artifact.log_key enable always trigger write_once_all;
 grant select on artifact.log_key to artifact_reader;
 grant select on artifact.log_key to artifact_server;
 grant insert, select on artifact.log_key to artifact_signer;
+
+create table artifact.sign_in (
+  secret_sha256 bytea not null,
+  kind text not null,
+  token_id uuid not null,
+  created_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  constraint sign_in_pkey PRIMARY KEY (secret_sha256),
+  constraint sign_in_token_id_fkey FOREIGN KEY (token_id) REFERENCES artifact.token(id),
+  constraint sign_in_check CHECK ((expires_at > created_at)),
+  constraint sign_in_kind_check CHECK ((kind = ANY (ARRAY['session'::text, 'link'::text]))),
+  constraint sign_in_secret_sha256_check CHECK ((octet_length(secret_sha256) = 32))
+);
+comment on table artifact.sign_in is 'Sessions of browsers and one-time links, by the SHA-256 of their secret. A link is deleted by its use.';
+CREATE INDEX sign_in_by_end ON artifact.sign_in USING btree (expires_at);
+grant delete, insert, select on artifact.sign_in to artifact_server;
+
+create table artifact.verification (
+  task text collate "C" not null,
+  run integer not null,
+  name text collate "C" not null,
+  at timestamp with time zone not null,
+  outcome text not null,
+  code text,
+  expected text,
+  found text,
+  bytes bigint not null,
+  seconds double precision not null,
+  server uuid not null,
+  constraint verification_pkey PRIMARY KEY (task, run, name, at),
+  constraint verification_task_run_name_fkey FOREIGN KEY (task, run, name) REFERENCES artifact.artifact(task, run, name),
+  constraint verification_bytes_check CHECK ((bytes >= 0)),
+  constraint verification_check CHECK (((outcome = 'agreed'::text) = (code IS NULL))),
+  constraint verification_outcome_check CHECK ((outcome = ANY (ARRAY['agreed'::text, 'mismatch'::text, 'missing'::text]))),
+  constraint verification_seconds_check CHECK ((seconds >= (0)::double precision))
+);
+comment on table artifact.verification is 'Every time that stored bytes were read again and compared with the record. Insert only.';
+CREATE INDEX verification_fault ON artifact.verification USING btree (at DESC) WHERE (outcome <> 'agreed'::text);
+CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.verification FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.verification enable always trigger write_once;
+CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.verification FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
+alter table artifact.verification enable always trigger write_once_all;
+grant select on artifact.verification to artifact_reader;
+grant insert, select on artifact.verification to artifact_server;
+
+create table artifact.verification_turn (
+  idx bigint not null,
+  seen_at timestamp with time zone not null,
+  constraint verification_turn_pkey PRIMARY KEY (idx)
+);
+comment on table artifact.verification_turn is 'Whose turn it is to be read again, oldest first. Follows from the record, and proves nothing.';
+CREATE INDEX verification_turn_by_age ON artifact.verification_turn USING btree (seen_at, idx);
+grant select on artifact.verification_turn to artifact_reader;
+grant insert, select, update on artifact.verification_turn to artifact_server;
+
+create table artifact.log_scrub (
+  tile bigint not null,
+  checked_at timestamp with time zone not null,
+  leaves integer not null,
+  faults text[] not null default '{}'::text[],
+  faulty_at timestamp with time zone,
+  constraint log_scrub_pkey PRIMARY KEY (tile),
+  constraint log_scrub_leaves_check CHECK (((leaves >= 0) AND (leaves <= 256))),
+  constraint log_scrub_tile_check CHECK ((tile >= 0))
+);
+comment on table artifact.log_scrub is 'When each tile of the log was hashed again, and what was found.';
+CREATE INDEX log_scrub_by_age ON artifact.log_scrub USING btree (checked_at);
+CREATE INDEX log_scrub_fault ON artifact.log_scrub USING btree (faulty_at) WHERE (faulty_at IS NOT NULL);
+grant select on artifact.log_scrub to artifact_reader;
+grant insert, select, update on artifact.log_scrub to artifact_server;

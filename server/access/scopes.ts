@@ -6,6 +6,8 @@ export interface Principal {
   /** `undefined` without a token. */
   token: { id: string; name: string } | undefined
   scopes: readonly string[]
+  /** Of a visitor of the inspector, who may only read. */
+  session?: { endsAt: Date; secretSha256: Uint8Array }
 }
 
 export type Verb = 'upload' | 'get' | 'list'

@@ -1,7 +1,7 @@
 /** Bearer tokens: 256 random bits, shown once, stored as a hash. */
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { ArtifactError } from '../../schemas/problems.ts'
-import type { CreatedToken, CreateToken } from '../../schemas/token.ts'
+import type { CreatedToken, CreateToken, Token } from '../../schemas/token.ts'
 import type { Clock } from '../clock.ts'
 import type { Sql } from '../records/database.ts'
 import { findLiveToken, insertToken } from '../records/tokens.ts'
@@ -70,6 +70,15 @@ export async function authenticate(
   const token = await findLiveToken(sql, hashSecret(secret), clock())
   if (token === undefined) throw unauthenticated()
   return { token: { id: token.id, name: token.name }, scopes: token.scopes }
+}
+
+/** The live token with this secret, or `undefined`; whatever the text is, one look-up finds out. */
+export async function findToken(
+  sql: Sql,
+  secret: string,
+  clock: Clock,
+): Promise<Token | undefined> {
+  return findLiveToken(sql, hashSecret(secret), clock())
 }
 
 /** The one answer to a token that is absent, unknown, expired or revoked. */

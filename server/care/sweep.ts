@@ -7,6 +7,7 @@
 import type { Intake } from '../intake/session.ts'
 import { discardBlob, expireUpload } from '../intake/uploads.ts'
 import { deleteEvents } from '../records/events.ts'
+import { deleteEndedSignIns } from '../records/sign-ins.ts'
 import {
   deleteEnded,
   findExpired,
@@ -47,6 +48,7 @@ export async function sweep(
   await purgeLeftovers(intake, onFault)
   const now = intake.clock().getTime()
   await deleteEvents(intake.sql, new Date(now - settings.eventTtlSeconds * 1000))
+  await deleteEndedSignIns(intake.sql, new Date(now))
   await deleteEnded(intake.sql, new Date(now - settings.endedTtlSeconds * 1000))
 }
 

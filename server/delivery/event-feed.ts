@@ -11,21 +11,21 @@ import type { Event } from '../../schemas/event.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Sql } from '../records/database.ts'
 import { findEventRange, listenForEvents, readEvents } from '../records/events.ts'
-import { formatUpload } from '../records/upload-row.ts'
-import { listUploads } from '../records/uploads.ts'
+import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
+import { readPicture } from './picture.ts'
 
 /** Events read at once. */
 const BATCH = 500
 /** Events that may wait for one watcher. */
 const QUEUE_MAX = 2000
-/** Active uploads in the first picture. */
-const SNAPSHOT_MAX = 1000
 
 /** What a watcher gets: an event, or only the word from where it may go on. */
 export interface FeedStep {
   event: Event | undefined
   /** Of the last event seen; `undefined` inside the first picture, which is one whole. */
   resumeId: string | undefined
+  /** Ends a picture that stands in for events that are not kept: the uploads in it. */
+  reset?: string[]
 }
 
 export interface EventFeed extends AsyncDisposable {
@@ -85,12 +85,13 @@ export async function openEventFeed(
       const isKnown = after !== undefined && (await isKept(sql, after))
       let last = isKnown ? after : -1n
       if (!isKnown) {
-        const present = await readPresent(sql)
-        for (const event of present.events)
-          if (isWanted(event)) yield { event, resumeId: undefined }
-        last = present.last
+        const { last: newest, uploads } = await readPicture(sql)
+        const shown = uploads.map((upload) => present(upload, newest)).filter(isWanted)
+        for (const event of shown) yield { event, resumeId: undefined }
+        last = newest
         // Also when there was nothing to show: what comes from here on is not to be missed.
-        yield { event: undefined, resumeId: last.toString() }
+        const mark = { event: undefined, resumeId: last.toString() }
+        yield after === undefined ? mark : { ...mark, reset: shown.map(({ upload }) => upload.id) }
       } else
         for await (const event of readMissed(sql, after)) {
           last = BigInt(event.id)
@@ -164,22 +165,12 @@ async function* readMissed(sql: Sql, after: bigint): AsyncIterable<Event> {
   }
 }
 
-/** Every active upload as one consistent picture, and the id of the last event that is in it. */
-async function readPresent(sql: Sql): Promise<{ last: bigint; events: Event[] }> {
-  return sql.begin('isolation level repeatable read read only', async (tx) => {
-    const { last } = await findEventRange(tx)
-    const uploads = await listUploads(tx, {
-      state: 'active',
-      task: undefined,
-      after: undefined,
-      limit: SNAPSHOT_MAX,
-    })
-    const events = uploads.map((upload) => ({
-      id: last.toString(),
-      kind: 'upload' as const,
-      at: upload.movedAt.toISOString(),
-      upload: formatUpload(upload),
-    }))
-    return { last, events }
-  })
+/** An active upload of a picture, as an event. */
+function present(upload: UploadRecord, last: bigint): Event {
+  return {
+    id: last.toString(),
+    kind: 'upload',
+    at: upload.movedAt.toISOString(),
+    upload: formatUpload(upload),
+  }
 }

@@ -10,6 +10,7 @@ import { type Endpoint, endpoints } from '../../schemas/api.ts'
 import { ArtifactError, type FieldFault } from '../../schemas/problems.ts'
 import type { Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
+import type { Assets } from '../inspector/assets.ts'
 
 /** What the frame keeps per request. */
 export interface Variables {
@@ -17,6 +18,10 @@ export interface Variables {
   /** Name of the endpoint in `schemas/api.ts`, for logs and metrics. */
   endpoint: string
   principal: Principal
+  /** Whose session the cookie of the request names; only pages and some endpoints take it. */
+  visitor: Principal | undefined
+  /** What the pages of the inspector load. */
+  assets: Assets
 }
 
 export interface Environment {
@@ -80,6 +85,7 @@ export function mount<E extends Endpoint>(
   const path = endpoint.path.replace(/:name$/, ':name{.+}')
   app.on(endpoint.method, path, limitBody(endpoint), async (c) => {
     c.set('endpoint', name)
+    if (endpoint.session === true) admitVisitor(c)
     const principal = c.get('principal')
     const isOpen = endpoint.access === 'anyone' || options.anonymous === true
     if (!isOpen && principal.token === undefined) throw unauthenticated()
@@ -87,6 +93,12 @@ export function mount<E extends Endpoint>(
     if ('raw' in answer) return answer.raw
     return Response.json(answer.body, { status: Number(answer.status), headers: answer.headers })
   })
+}
+
+/** From here on the visitor is who asks, unless a token said so already. */
+export function admitVisitor(c: Context<Environment>): void {
+  const visitor = c.get('visitor')
+  if (visitor !== undefined && c.get('principal').token === undefined) c.set('principal', visitor)
 }
 
 /** Doors for machines, outside the table. */

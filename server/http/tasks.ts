@@ -12,6 +12,7 @@ import {
 } from '../delivery/artifacts.ts'
 import { listArtifacts } from '../records/artifacts.ts'
 import { allotRun, listRuns, listTasks } from '../records/tasks.ts'
+import { listVerifications } from '../records/verification.ts'
 import { type App, mount, reply } from './mount.ts'
 
 /** Doors to tasks, runs and artifacts. */
@@ -68,6 +69,15 @@ export function mountTasks(app: App, delivery: Delivery): void {
     },
     { anonymous: delivery.settings.publicRead },
   )
+
+  mount(app, 'listVerifications', endpoints.listVerifications, async (request) => {
+    const { params, query, principal } = request
+    const { artifact } = await getArtifact(delivery, principal, ['get', 'list', 'upload'], params)
+    const before = query.after === undefined ? undefined : new Date(query.after)
+    const items = await listVerifications(sql, artifact, { before, limit: query.limit })
+    const next = items.length < query.limit ? null : (items.at(-1)?.at ?? null)
+    return reply(200, { items, next })
+  })
 
   mount(
     app,

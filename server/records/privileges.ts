@@ -15,6 +15,7 @@ export const SEALED_TABLES = [
   'log_tree',
   'log_checkpoint',
   'log_key',
+  'verification',
 ] as const
 
 /**

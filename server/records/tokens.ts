@@ -2,7 +2,8 @@
 import type { Token } from '../../schemas/token.ts'
 import type { AnySql } from './database.ts'
 
-interface TokenRow {
+/** As it comes from Postgres. */
+export interface TokenRow {
   id: string
   name: string
   scopes: string[]
@@ -43,6 +44,14 @@ export async function findLiveToken(
   return row === undefined ? undefined : formatToken(row)
 }
 
+/** Whether this token is neither expired nor revoked at `at`. */
+export async function isTokenLive(sql: AnySql, id: string, at: Date): Promise<boolean> {
+  const rows = await sql`
+    select 1 from artifact.token
+    where id = ${id} and revoked_at is null and (expires_at is null or expires_at > ${at})`
+  return rows.length > 0
+}
+
 /** Tokens by id, those after `after`. */
 export async function listTokens(
   sql: AnySql,
@@ -63,9 +72,11 @@ export async function revokeToken(sql: AnySql, id: string, at: Date): Promise<To
   return row === undefined ? undefined : formatToken(row)
 }
 
-const columns = (sql: AnySql) => sql`id, name, scopes, created_at, expires_at, revoked_at`
+/** All columns that {@link formatToken} reads. */
+export const columns = (sql: AnySql) => sql`id, name, scopes, created_at, expires_at, revoked_at`
 
-const formatToken = (row: TokenRow): Token => ({
+/** The wire form. */
+export const formatToken = (row: TokenRow): Token => ({
   id: row.id,
   name: row.name,
   scopes: row.scopes,

@@ -54,6 +54,14 @@ export async function releaseVerifying(sql: AnySql, id: string, holder: string):
     where id = ${id} and state = 'verifying' and lease_holder = ${holder}`
 }
 
+/**
+ * Gives back every right to verify, whoever has it. Only for one who knows that all others are dead:
+ * a server that alone holds the data folder of its own Postgres.
+ */
+export async function releaseAllVerifying(sql: AnySql): Promise<void> {
+  await sql`update artifact.upload set lease_until = null where state = 'verifying'`
+}
+
 /** Turns a verification back into an open upload, so that missing parts can be sent. */
 export async function reopenUpload(sql: AnySql, id: string, holder: string): Promise<void> {
   await sql`

@@ -26,6 +26,8 @@ export interface UploadRecord {
   verifiedBytes: bigint
   problem: Problem | undefined
   progress: { bytes: bigint; totalBytes: bigint | undefined; attempt: number; at: Date }
+  /** When the present attempt began, if it is not the first. */
+  restartedAt: Date | undefined
   tokenId: string
   tokenName: string
   openedAt: Date
@@ -59,6 +61,7 @@ export interface UploadRow {
   progress_total: bigint | null
   progress_at: Date
   attempt: number
+  restarted_at: Date | null
   token_id: string
   token_name: string
   opened_at: Date
@@ -106,6 +109,9 @@ function formatBase(record: UploadRecord) {
       totalBytes: progress.totalBytes?.toString() ?? null,
       attempt: progress.attempt,
       at: progress.at.toISOString(),
+      ...(record.restartedAt === undefined
+        ? {}
+        : { restartedAt: record.restartedAt.toISOString() }),
     },
     openedAt: record.openedAt.toISOString(),
     openedBy: { tokenId: record.tokenId, tokenName: record.tokenName },
@@ -118,7 +124,7 @@ function formatBase(record: UploadRecord) {
 export const columns = (sql: AnySql) => sql`
   id, task, run, name, size, sha256, part_size, content_type, labels, policy, state, blob_key,
   store_session, claimed_size, claimed_sha256, verified_bytes, problem, progress_bytes,
-  progress_total, progress_at, attempt, token_id, token_name, opened_at, moved_at, expires_at`
+  progress_total, progress_at, attempt, restarted_at, token_id, token_name, opened_at, moved_at, expires_at`
 
 const hex = (digest: Uint8Array) => Buffer.from(digest).toString('hex')
 
@@ -150,6 +156,7 @@ export function parseRow(row: UploadRow): UploadRecord {
       attempt: row.attempt,
       at: row.progress_at,
     },
+    restartedAt: row.restarted_at ?? undefined,
     tokenId: row.token_id,
     tokenName: row.token_name,
     openedAt: row.opened_at,

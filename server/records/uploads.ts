@@ -111,6 +111,14 @@ export async function listUploads(
   return rows.map(parseRow)
 }
 
+/** The last uploads that ended, the latest first. */
+export async function listEndedUploads(sql: AnySql, limit: number): Promise<UploadRecord[]> {
+  const rows = await sql<UploadRow[]>`
+    select ${columns(sql)} from artifact.upload
+    where ended_at is not null order by ended_at desc, id limit ${limit}`
+  return rows.map(parseRow)
+}
+
 /** Remembers what the store needs; the first session stays, and is returned. */
 export async function keepStoreSession(sql: AnySql, id: string, session: string): Promise<string> {
   const [row] = await sql<[{ store_session: string }]>`
@@ -170,7 +178,9 @@ export async function moveProgress(
   const [row] = await sql<[UploadRow?]>`
     update artifact.upload set
       progress_bytes = ${progress.bytes}, progress_total = ${progress.totalBytes},
-      attempt = ${progress.attempt}, progress_at = ${at}, moved_at = ${at}, expires_at = ${expiresAt}
+      attempt = ${progress.attempt},
+      restarted_at = case when attempt = ${progress.attempt} then restarted_at else ${at} end,
+      progress_at = ${at}, moved_at = ${at}, expires_at = ${expiresAt}
     where id = ${id} and state = 'open'
     returning ${columns(sql)}`
   return row === undefined ? undefined : parseRow(row)

@@ -105,7 +105,10 @@ describe('with a token that does not cover it', () => {
   it('the answer for what is there equals the answer for what is not', async () => {
     const token = await server.createToken(['get:mine/**', 'list:mine/**', 'upload:mine/**'])
     const ask = (path: string) => server.request('GET', path, { token })
-    const suffixes = ['artifacts/NAME', 'artifacts/NAME/parts', 'content/NAME']
+    const suffixes = [
+      ...['artifacts/NAME', 'artifacts/NAME/parts', 'artifacts/NAME/verifications'],
+      'content/NAME',
+    ]
     for (const suffix of suffixes) {
       const there = await ask(`/v1/tasks/secret/runs/0/${suffix.replace('NAME', 'plan.txt')}`)
       const admin = await server.request(

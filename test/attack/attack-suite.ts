@@ -12,7 +12,7 @@ import { readRoles, readSealedRows, seedHead, seedRecord } from './sealed-rows.t
 const ANY_COLUMN = {
   ...{ task: 'task', run: 'run', artifact: 'size' },
   ...{ log_leaf: 'leaf', log_node: 'hash', log_tree: 'root', log_checkpoint: 'note' },
-  log_key: 'vkey',
+  ...{ log_key: 'vkey', verification: 'outcome' },
 } as const satisfies Record<(typeof SEALED_TABLES)[number], string>
 
 const ATTACKS = [...ATTACKS_ON_ROWS, ...ATTACKS_ON_RIGHTS]

@@ -35,6 +35,10 @@ export async function seedRecord(server: Sql): Promise<void> {
     await tx`
       insert into artifact.log_tree (size, prev_size, root, frontier, last_idx)
       values (1, 0, sha256('root'), sha256('root'), 0)`
+    await tx`
+      insert into artifact.verification (task, run, name, at, outcome, bytes, seconds, server)
+      values ('turtle-db', 0, 'db.dump', now(), 'agreed', 20000000, 1,
+        '00000000-0000-4000-8000-000000000003')`
   })
 }
 
@@ -56,6 +60,7 @@ export async function readSealedRows(admin: Sql): Promise<unknown> {
     union all select 'tree ' || ctid::text || xmin::text || t::text from artifact.log_tree t
     union all select 'head ' || ctid::text || xmin::text || c::text from artifact.log_checkpoint c
     union all select 'key ' || ctid::text || xmin::text || k::text from artifact.log_key k
+    union all select 'verification ' || ctid::text || xmin::text || v::text from artifact.verification v
     union all select 'migration ' || ctid::text || xmin::text || m::text from artifact.migration m
     union all select 'token ' || ctid::text || xmin::text || t::text from artifact.token t
     order by 1`

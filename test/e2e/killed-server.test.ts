@@ -109,8 +109,7 @@ describe('artifact serve', () => {
     expect(await upload.outcome).toMatchObject({ exit: 0, stdout: 'verifying/0/db.dump\n' })
     expect(storedCount(second), 'nothing is sent again').toBe(0)
     await expectCopy('verifying/0/db.dump', bytes)
-    // The lease of the dead one has to run out first.
-  }, 180_000)
+  })
 
   it('asked to end in mid-upload ends in good order, Postgres too', async () => {
     await writeBytes(join(cli.folder, 'db.dump'), PARTS * MIB, 'asked')

@@ -186,13 +186,13 @@ describe('openSigner()', () => {
 describe('scrubTile()', () => {
   test('finds nothing in a log that is whole', async () => {
     await seal('a')
-    expect(await scrubTile(database.server, 0)).toEqual([])
+    expect((await scrubTile(database.server, 0)).faults).toEqual([])
   })
 
   test('finds a record that was edited in place', async () => {
     await seal('a')
     await asIntruder(() => database.admin`update artifact.artifact set size = 4`)
-    expect(await scrubTile(database.server, 0)).toEqual([expect.stringContaining('size')])
+    expect((await scrubTile(database.server, 0)).faults).toEqual([expect.stringContaining('size')])
   })
 
   test('finds a leaf that was edited with its hash', async () => {
@@ -201,7 +201,7 @@ describe('scrubTile()', () => {
     await signHead(parts())
     await asIntruder(() => rebuildWith(7, 'e'.repeat(64)))
     // The signer looks at new leaves only: this is what the scrubber is for.
-    expect(await scrubTile(database.server, 0)).toEqual([
+    expect((await scrubTile(database.server, 0)).faults).toEqual([
       expect.stringContaining('leaf 7'),
       'tile 0 does not have its root',
     ])

@@ -1,6 +1,10 @@
 /**
  * A Ceph of one node with its S3 gateway, on loopback and in memory, from Debian's packages
- * (radosgw ceph-mon ceph-osd ceph-common). Run as a program of its own by `ceph.ts`.
+ * (radosgw ceph-mon ceph-osd ceph-common). Run as a program of its own by `ceph.ts`:
+ *
+ *     node ceph-node.ts [--gib 6] [--host 127.0.0.1] [--disk FOLDER]
+ *
+ * With `--disk` objects lie in a file in that folder, with room for `--gib` GiB, instead of in memory.
  *
  * It prints one line of JSON when the gateway answers, and lives until its standard input ends. That
  * pipe is closed by the kernel when the process at its other end dies, however it dies, so no daemon
@@ -14,10 +18,19 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { promisify } from 'node:util'
+import { parseArgs, promisify } from 'node:util'
 
-/** Room for objects, in bytes. A memory store that is full hangs instead of failing. */
-const STORE_BYTES = 6 * 1024 ** 3
+const { values: flags } = parseArgs({
+  options: {
+    // A store that is full hangs instead of failing.
+    gib: { type: 'string', default: '6' },
+    host: { type: 'string', default: '127.0.0.1' },
+    disk: { type: 'string' },
+  },
+})
+
+/** Room for objects, in bytes. */
+const STORE_BYTES = Number(flags.gib) * 1024 ** 3
 const READY_MS = 60_000
 const POLL_MS = 50
 
@@ -34,7 +47,7 @@ interface Node {
 }
 
 async function main(): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'artifact-ceph-'))
+  const folder = await mkdtemp(join(flags.disk ?? tmpdir(), 'artifact-ceph-'))
   const node: Node = {
     folder,
     conf: join(folder, 'ceph.conf'),
@@ -47,15 +60,15 @@ async function main(): Promise<void> {
   const ended = once(process.stdin.resume(), 'end')
   try {
     await Promise.race([startNode(node), ended])
-    const { gatewayPort, accessKeyId, secretAccessKey } = node
-    const endpoint = `http://127.0.0.1:${gatewayPort}`
-    process.stdout.write(`${JSON.stringify({ endpoint, accessKeyId, secretAccessKey })}\n`)
+    const { gatewayPort, accessKeyId, secretAccessKey, conf } = node
+    const endpoint = `http://${flags.host}:${gatewayPort}`
+    process.stdout.write(`${JSON.stringify({ endpoint, accessKeyId, secretAccessKey, conf })}\n`)
     await ended
   } catch (error) {
     process.stderr.write(`${error}\n${await readLogs(folder)}\n`)
     process.exitCode = 1
   } finally {
-    // It is all in memory: there is nothing to save.
+    // There is nothing to save.
     for (const daemon of node.daemons) daemon.kill('SIGKILL')
     await rm(folder, { recursive: true, force: true, maxRetries: 5 })
   }
@@ -86,7 +99,7 @@ async function startNode(node: Node): Promise<void> {
   await run('radosgw-admin', [...words, '--display-name=test', ...keys])
   startDaemon(node, 'radosgw', ['-n', 'client.rgw'])
   await until('the gateway answers', async () => {
-    const reply = await fetch(`http://127.0.0.1:${node.gatewayPort}/`)
+    const reply = await fetch(`http://${flags.host}:${node.gatewayPort}/`)
     await reply.body?.cancel()
     return reply.ok
   })
@@ -117,8 +130,9 @@ mon data avail crit = 1
 mon data avail warn = 2
 mon data = ${folder}/mon
 osd data = ${folder}/osd
-osd objectstore = memstore
+osd objectstore = ${flags.disk === undefined ? 'memstore' : 'bluestore'}
 memstore device bytes = ${STORE_BYTES}
+bluestore block size = ${STORE_BYTES}
 # Both would run before the daemon has seen the map, and fail.
 osd class update on start = false
 osd crush update on start = false
@@ -130,7 +144,7 @@ admin socket =
 log file = ${folder}/$name.log
 mon cluster log file = ${folder}/cluster.log
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:${node.gatewayPort}
+rgw frontends = beast endpoint=${flags.host}:${node.gatewayPort}
 rgw dns name = localhost
 rgw data = ${folder}/rgw
 rgw enable ops log = false

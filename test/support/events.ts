@@ -41,7 +41,8 @@ export async function watchEvents(
     const { value, done } = await stream.next()
     if (done === true) return 'ended'
     lastEventId = value.id ?? lastEventId
-    return value.data === undefined ? 'moved' : Event.parse(JSON.parse(value.data))
+    if (value.data === undefined || value.name !== 'upload') return 'moved'
+    return Event.parse(JSON.parse(value.data))
   }
   const take = async (): Promise<Event | undefined> => {
     const early = waiting.shift()

@@ -4,10 +4,11 @@
  * A lane that cannot run is left out, named with its reason in the summary, and fails the run when
  * `CI` is set.
  */
-import { accessSync, constants, existsSync, statfsSync } from 'node:fs'
+import { existsSync, statfsSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { CHROMIUM_VARIABLE, findChromium } from './chromium.ts'
+import { findProgram } from './program-path.ts'
 
 export interface Lane {
   name: string
@@ -33,6 +34,7 @@ const nothing = async () => undefined
 const unit = ['test/{tidy,check-install}.test.ts', 'test/{schemas,verify,disk}/**/*.test.ts']
 const containers = ['test/**/*container*.test.ts']
 const s3 = ['test/**/*s3*.test.ts', 'test/s3/**/*.test.ts']
+const browser = ['test/browser/**/*.test.ts']
 const big = ['test/**/*big*.test.ts']
 const interop = ['test/interop/**/*.test.ts']
 const whole = ['test/{pack,readme,tour}.test.ts']
@@ -50,7 +52,7 @@ export const LANES: readonly Lane[] = [
     name: 'integration',
     summary: 'real Postgres, real server, real command line, filesystem store',
     include: ['test/**/*.test.ts'],
-    exclude: [...unit, ...containers, ...s3, ...big, ...interop, ...whole],
+    exclude: [...unit, ...containers, ...s3, ...browser, ...big, ...interop, ...whole],
     globalSetup: [database],
     findObstacle: nothing,
   },
@@ -61,6 +63,13 @@ export const LANES: readonly Lane[] = [
     exclude: containers,
     globalSetup: [database, ceph],
     findObstacle: findS3Obstacle,
+  },
+  {
+    name: 'browser',
+    summary: 'the inspector as Chromium shows it',
+    include: browser,
+    globalSetup: [database],
+    findObstacle: findBrowserObstacle,
   },
   {
     name: 'containers',
@@ -98,11 +107,17 @@ export const S3_ENDPOINT_VARIABLE = 'ARTIFACT_TEST_S3_ENDPOINT'
 async function findS3Obstacle(): Promise<string | undefined> {
   if (process.env[S3_ENDPOINT_VARIABLE]) return undefined
   const missing = ['ceph-mon', 'ceph-osd', 'radosgw', 'radosgw-admin', 'ceph'].filter(
-    (program) => !isInPath(program),
+    (program) => findProgram(program) === undefined,
   )
   return missing.length === 0
     ? undefined
     : `no ${missing.join(', ')} here (apt-get install radosgw ceph-mon ceph-osd ceph-common) and ${S3_ENDPOINT_VARIABLE} is not set`
+}
+
+async function findBrowserObstacle(): Promise<string | undefined> {
+  return findChromium() === undefined
+    ? `no chromium here (apt-get install chromium, or set ${CHROMIUM_VARIABLE} to its path)`
+    : undefined
 }
 
 async function findContainerObstacle(): Promise<string | undefined> {
@@ -113,7 +128,7 @@ async function findContainerObstacle(): Promise<string | undefined> {
 }
 
 async function findInteropObstacle(): Promise<string | undefined> {
-  const missing = ['go', 'python3'].filter((program) => !isInPath(program))
+  const missing = ['go', 'python3'].filter((program) => findProgram(program) === undefined)
   if (!existsSync('/usr/share/gocode/src/golang.org/x/mod')) missing.push('golang.org/x/mod')
   return missing.length === 0
     ? undefined
@@ -126,17 +141,6 @@ async function findRoomObstacle(): Promise<string | undefined> {
   return free >= BIG_FREE_BYTES
     ? undefined
     : `${tmpdir()} has ${(free / GIB).toFixed(1)} GiB free, ${BIG_FREE_BYTES / GIB} GiB are needed`
-}
-
-function isInPath(program: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
 }
 
 function pingEngine(socketPath: string): Promise<number | undefined> {

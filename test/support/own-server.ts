@@ -25,6 +25,7 @@ export interface Place extends AsyncDisposable {
 }
 
 export interface OwnServer extends AsyncDisposable {
+  readonly pid: number
   /** Seconds until it was ready. */
   readySeconds: number
   /** What it wrote so far. */
@@ -40,9 +41,9 @@ export interface Outcome {
   stderr: string
 }
 
-/** Makes an empty place in the folder for temporary files. */
-export async function makePlace(program: string): Promise<Place> {
-  const folder = await mkdtemp(join(tmpdir(), 'artifact-'))
+/** Makes an empty place in the folder for temporary files, or in another one. */
+export async function makePlace(program: string, parent = tmpdir()): Promise<Place> {
+  const folder = await mkdtemp(join(parent, 'artifact-'))
   // The embedded Postgres runs as another user when this runs as root, and must reach its folder.
   await chmod(folder, 0o711)
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ARTIFACT_'))
@@ -61,12 +62,19 @@ export async function makePlace(program: string): Promise<Place> {
   }
 }
 
-/** Starts `artifact serve` on a free port; resolves when it is ready, rejects with its log when it ends or takes too long. */
-export async function startOwnServer(place: Place, signal?: AbortSignal): Promise<OwnServer> {
+/**
+ * Starts `artifact serve` on a free port, with further flags if given; resolves when it is ready,
+ * rejects with its log when it ends or takes too long.
+ */
+export async function startOwnServer(
+  place: Place,
+  signal?: AbortSignal,
+  flags: readonly string[] = [],
+): Promise<OwnServer> {
   const started = performance.now()
   const child = spawnProgram(
     place,
-    ['serve', '--data-dir', place.dataFolder, '--port', '0'],
+    ['serve', '--data-dir', place.dataFolder, '--port', '0', ...flags],
     'pipe',
   )
   let log = ''
@@ -90,6 +98,7 @@ export async function startOwnServer(place: Place, signal?: AbortSignal): Promis
     await delay(50)
   }
   return {
+    pid: child.pid ?? 0,
     readySeconds: (performance.now() - started) / 1000,
     log: () => log,
     stop,
