@@ -2,7 +2,8 @@
  * The endpoints of the server as one typed function, from the table that the server mounts.
  */
 import { z } from 'zod'
-import { type Endpoint, type Endpoints, endpoints } from '../schemas/api.ts'
+import { type Endpoints, endpoints } from '../schemas/api.ts'
+import type { Endpoint } from '../schemas/endpoint.ts'
 import { ArtifactError, Problem, parseProblem } from '../schemas/problems.ts'
 import type { Connection, HttpReply } from './transfer/connection.ts'
 import { pause, retryDelayMs } from './transfer/retry.ts'

@@ -10,7 +10,7 @@
 import { randomBytes } from 'node:crypto'
 import { lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import pLimit from 'p-limit'
+import { forEachLimited } from '../transfer/limited.ts'
 import { placeFile, syncFolder, targetExists } from './durable.ts'
 import { localError } from './local-error.ts'
 
@@ -27,6 +27,9 @@ export interface VerifiedFile {
   bytes: Uint8Array
 }
 
+/** Why a file could not get its name. */
+export type Outcome = { error: unknown } | undefined
+
 /** Disposing of it removes what was not published. */
 export interface DraftFolder extends AsyncDisposable {
   /**
@@ -34,10 +37,7 @@ export interface DraftFolder extends AsyncDisposable {
    * verified every byte. Without `force` nothing is replaced (`target_exists`), with it only plain
    * files and links are.
    */
-  publish(
-    files: readonly VerifiedFile[],
-    options: { force: boolean },
-  ): Promise<({ error: unknown } | undefined)[]>
+  publish(files: readonly VerifiedFile[], options: { force: boolean }): Promise<Outcome[]>
 }
 
 /** Opens a folder of drafts below `root`, which must exist. Throws `local_io`. */
@@ -50,20 +50,26 @@ export async function openDraftFolder(root: string): Promise<DraftFolder> {
   let count = 0
   return {
     async publish(files, { force }) {
-      const limit = pLimit(WRITES_AT_ONCE)
-      const drafts = files.map((file) => ({ ...file, draft: join(folder, String(count++)) }))
+      const outcomes: Outcome[] = files.map(() => undefined)
+      const each = (act: (file: VerifiedFile, index: number) => Promise<void>) =>
+        forEachLimited(files.entries(), WRITES_AT_ONCE, async ([index, file]) => {
+          outcomes[index] ??= await settle(file, () => act(file, index))
+        })
+      const first = count
+      count += files.length
+      const draftOf = (index: number) => join(folder, String(first + index))
       // None gets its name before it is on the disk.
-      const written = await Promise.all(
-        drafts.map((file) => limit(() => settle(file, () => writeDraft(file.draft, file.bytes)))),
-      )
-      const placed = await Promise.all(
-        drafts.map((file, index) =>
-          limit(
-            async () => written[index] ?? settle(file, () => place(file.draft, file.target, force)),
-          ),
-        ),
-      )
-      return syncNames(files, placed)
+      await each(({ bytes }, index) => writeDraft(draftOf(index), bytes))
+      await each(({ target }, index) => place(draftOf(index), target, force))
+      // A file is there once its name is on the disk, too: one fsync for all names of a folder.
+      const synced = new Map<string, Promise<void>>()
+      await each(async ({ target }) => {
+        const at = dirname(target)
+        const sync = synced.get(at) ?? syncFolder(at)
+        synced.set(at, sync)
+        await sync
+      })
+      return outcomes
     },
     async [Symbol.asyncDispose]() {
       await rm(folder, { recursive: true, force: true }).catch(() => undefined)
@@ -71,10 +77,7 @@ export async function openDraftFolder(root: string): Promise<DraftFolder> {
   }
 }
 
-async function settle(
-  { target }: VerifiedFile,
-  act: () => Promise<void>,
-): Promise<{ error: unknown } | undefined> {
+async function settle({ target }: VerifiedFile, act: () => Promise<void>): Promise<Outcome> {
   try {
     await act()
     return undefined
@@ -97,20 +100,6 @@ async function place(draft: string, target: string, force: boolean): Promise<voi
 async function checkReplaceable(target: string): Promise<void> {
   const found = await lstat(target).catch(() => undefined)
   if (found !== undefined && !found.isFile() && !found.isSymbolicLink()) throw targetExists(target)
-}
-
-/** A file is there once its name is on the disk: one fsync for all names of a folder. */
-async function syncNames(
-  files: readonly VerifiedFile[],
-  placed: ({ error: unknown } | undefined)[],
-): Promise<({ error: unknown } | undefined)[]> {
-  const folders = new Map<string, { error: unknown } | undefined>()
-  for (const { target } of files) folders.set(dirname(target), undefined)
-  for (const folder of folders.keys())
-    await syncFolder(folder).catch((error: unknown) =>
-      folders.set(folder, { error: localError('write into', folder, error) }),
-    )
-  return placed.map((failure, index) => failure ?? folders.get(dirname(files[index]?.target ?? '')))
 }
 
 async function removeAbandoned(root: string): Promise<void> {

@@ -3,7 +3,6 @@
  * bytes. A store that this server is the door of hands the bytes over here; of any other the client
  * gets grants, so that no artifact's bytes pass through the server.
  */
-import pLimit from 'p-limit'
 import { BATCH_CONTENT_BYTES_MAX } from '../../schemas/batch.ts'
 import { CONTENTS_BYTES_MAX, type Contents } from '../../schemas/contents.ts'
 import { ArtifactError, formatProblem } from '../../schemas/problems.ts'
@@ -14,9 +13,6 @@ import { createReceiptMaker } from '../log/tiles.ts'
 import { findStored, type StoredArtifact } from '../records/artifacts.ts'
 import { findLeavesOfRun, type LeafRow } from '../records/log.ts'
 import { type Delivery, grantRead, isReadable, noArtifact } from './artifacts.ts'
-
-/** Small objects that are read at once for one answer. */
-const READS_AT_ONCE = 8
 
 type Item = Contents['items'][number]
 
@@ -39,25 +35,22 @@ export async function deliverContents(
   )
   const prove = await openReceipts(delivery, heads, leaves, receiptPatienceMs)
   const handsOver = chooseContents(delivery, run.names, stored)
-  const limit = pLimit(READS_AT_ONCE)
-  const items = run.names.map((name) =>
-    limit(async (): Promise<Item> => {
-      try {
-        const found = stored.get(name)
-        const rows = leaves.get(name)
-        if (found === undefined || rows === undefined) throw noArtifact({ ...run, name })
-        judgeStatements(found.artifact, rows)
-        const receipt = await prove(rows)
-        if (!handsOver.has(name))
-          return { outcome: 'granted', receipt, grant: await grantRead(delivery, found, true) }
-        const content = (await readWhole(delivery, found)).toString('base64')
-        return { outcome: 'content', receipt, content }
-      } catch (error) {
-        if (!(error instanceof ArtifactError)) throw error
-        return { outcome: 'refused', problem: formatProblem(error) }
-      }
-    }),
-  )
+  const items = run.names.map(async (name): Promise<Item> => {
+    try {
+      const found = stored.get(name)
+      const rows = leaves.get(name)
+      if (found === undefined || rows === undefined) throw noArtifact({ ...run, name })
+      judgeStatements(found.artifact, rows)
+      const receipt = await prove(rows)
+      if (!handsOver.has(name))
+        return { outcome: 'granted', receipt, grant: await grantRead(delivery, found, true) }
+      const content = (await readWhole(delivery, found)).toString('base64')
+      return { outcome: 'content', receipt, content }
+    } catch (error) {
+      if (!(error instanceof ArtifactError)) throw error
+      return { outcome: 'refused', problem: formatProblem(error) }
+    }
+  })
   return { items: await Promise.all(items) }
 }
 
