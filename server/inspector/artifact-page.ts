@@ -136,7 +136,7 @@ function formatLastFault(last: Verification | undefined): Html {
 ${
   last.outcome === 'missing'
     ? ''
-    : html`<dl class="facts"><div><dt>Expected</dt><dd>${show(last.expected)}</dd></div><div><dt>Found</dt><dd>${show(last.found)}</dd></div></dl>`
+    : html`<dl class="facts"><div class="fact-wide"><dt>Expected</dt><dd>${show(last.expected)}</dd></div><div class="fact-wide"><dt>Found</dt><dd>${show(last.found)}</dd></div></dl>`
 }</section>`
 }
 
