@@ -129,7 +129,7 @@ async function makeToken(...scopes: string[]): Promise<string> {
   const reply = await request(new URL('/v1/tokens', url), {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ name: 'bench', scopes }),
+    body: JSON.stringify({ name: 'bench', scopes, ttlSeconds: 3600 }),
   })
   return z.object({ secret: z.string() }).parse(await reply.body.json()).secret
 }
