@@ -179,9 +179,9 @@ describe('the way to an artifact', () => {
     await page.goto(SHOWCASE_PAGES.artifact)
     const region = page.getByRole('region', { name: 'Get it' })
     await region.getByRole('button', { name: 'Copy' }).first().click()
-    expect(await page.evaluate('navigator.clipboard.readText()')).toBe(
-      'artifact get --verify nightly-backup/36/files.tar.zst',
-    )
+    await expect
+      .poll(() => page.evaluate('navigator.clipboard.readText()'))
+      .toBe('artifact get --verify nightly-backup/36/files.tar.zst')
   })
 
   it('tells times where one is, and in UTC on hover', async () => {
