@@ -191,11 +191,15 @@ async function retrying<T>(
       return await attempt()
     } catch (error) {
       if (tried >= tries || !isPassing(error)) throw error
-      // The one call that does something new every time: it is not repeated into the unknown.
-      if (name === 'createToken' && error.code === 'unreachable') throw error
+      // What does something new every time is not repeated into the unknown.
+      if (isNewEveryTime(name) && error.code === 'unreachable') throw error
       await pause(retryDelayMs(connection.timing, tried, error), signal)
     }
   }
+}
+
+function isNewEveryTime(name: string): boolean {
+  return name === 'createToken' || name === 'makeSignInLink'
 }
 
 function hasReply<R extends object>(replies: R, status: PropertyKey): status is keyof R {

@@ -45,9 +45,10 @@ await mkdir(values.folder, { recursive: true })
 
 for (const colorScheme of themes)
   for (const width of widths) {
+    const viewport = { width, height: Math.max(720, Math.round(width * 0.5625)) }
     const context = await browser.newContext({
+      viewport,
       ...{ baseURL: server.url, colorScheme, locale: 'en-GB', timezoneId: 'Europe/Berlin' },
-      viewport: { width, height: Math.max(720, Math.round(width * 0.5625)) },
     })
     const page = await context.newPage()
     for (const [name, path] of pages) {
@@ -56,8 +57,12 @@ for (const colorScheme of themes)
         await context.request.post('/sign-in', { form: { token: server.token } })
       await page.goto(path, { waitUntil: 'load' })
       if (path === '/') await page.locator('#live').getByText('Live', { exact: true }).waitFor()
+      // What is out of sight is not drawn: the whole page is brought into sight first.
+      const height = Number(await page.evaluate('document.documentElement.scrollHeight'))
+      await page.setViewportSize({ width, height: Math.max(height, 720) })
       const file = join(values.folder, `${name}-${width}-${colorScheme}.png`)
       await page.screenshot({ path: file, fullPage: true })
+      await page.setViewportSize(viewport)
       process.stdout.write(`${file}\n`)
     }
     await context.close()

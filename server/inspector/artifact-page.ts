@@ -37,7 +37,7 @@ export function mountArtifactPage(app: App, { delivery, heads }: InspectorParts)
     const { artifact } = stored
     const known = await readAll(delivery, heads, artifact)
     const mayGet = isAllowed(principal, 'get', artifact.task, artifact.name)
-    const origin = mayGet ? await findStoreOrigin(delivery, stored) : undefined
+    const origin = mayGet ? await findStoreOrigin(delivery.store, stored) : undefined
     return renderPage(c, {
       title: artifact.reference,
       nav: 'tasks',
@@ -136,7 +136,7 @@ function formatLastFault(last: Verification | undefined): Html {
 ${
   last.outcome === 'missing'
     ? ''
-    : html`<dl class="facts"><div><dt>Expected</dt><dd>${show(last.expected)}</dd></div><div><dt>Found</dt><dd>${show(last.found)}</dd></div></dl>`
+    : html`<dl class="facts"><div class="fact-wide"><dt>Expected</dt><dd>${show(last.expected)}</dd></div><div class="fact-wide"><dt>Found</dt><dd>${show(last.found)}</dd></div></dl>`
 }</section>`
 }
 

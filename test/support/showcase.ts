@@ -224,6 +224,8 @@ async function runUploads(server: TestServer, ago: (ms: number) => Date): Promis
         ...moving(2.21 * GIB),
         ...{ state: 'verifying', verified_bytes: Math.round(1.06 * GIB) },
         claimed_size: Math.round(2.21 * GIB),
+        // Some server is at it: no other takes it over.
+        ...{ lease_holder: randomUUID(), lease_until: ago(-DAY_MS) },
       },
     },
     {

@@ -65,6 +65,8 @@ function setRunning(isRunning) {
   start.hidden = isRunning
   cancel.hidden = !isRunning
   find('download-progress').hidden = !isRunning
+  const bar = find('download-bar')
+  if (bar instanceof HTMLProgressElement) bar.value = 0
   find('download-numbers').textContent = ''
   if (hadFocus) (isRunning ? cancel : start).focus()
 }
@@ -237,6 +239,7 @@ function refuse({ what, number, expected, found }) {
     ['Found', found],
   ]) {
     const row = document.createElement('div')
+    row.className = 'fact-wide'
     const term = document.createElement('dt')
     const text = document.createElement('dd')
     const code = document.createElement('code')
