@@ -134,10 +134,9 @@ function createStore(
 
     put: ({ key }, bytes) =>
       onDisk(`put ${key}`, () =>
-        withoutWriters(incoming, key, async () => {
-          await packs.keep(key, bytes)
-          return writeBlob(folder, key, bytes)
-        }),
+        withoutWriters(incoming, key, () =>
+          packs.keep(key, bytes, () => writeBlob(folder, key, bytes)),
+        ),
       ),
 
     discard: ({ key }) =>

@@ -25,24 +25,31 @@ const PACK_BYTES_MAX = 32 * 1024 ** 2
 const PACK_NAME = /^[0-9]{1,12}\.pack$/
 
 export interface Packs extends AsyncDisposable {
-  /** Durable when it returns; those who ask at the same moment share the wait. */
-  keep(key: string, bytes: Uint8Array): Promise<void>
+  /**
+   * Makes the bytes durable, then calls `write`, which makes the blob's own file, and returns what that
+   * returns. Those who ask at the same moment share the wait.
+   */
+  keep<T>(key: string, bytes: Uint8Array, write: () => Promise<T>): Promise<T>
   /** Makes sure that no pack brings the key back: for a blob that is to be removed. */
   forget(key: string): Promise<void>
 }
 
 interface Pack {
   path: string
+  /** Open while records may follow. */
   handle: FileHandle | undefined
   sizeBytes: number
   rounds: number
   keys: Set<string>
+  /** Files of its blobs that are being written. */
+  writes: Set<Promise<unknown>>
 }
 
 interface Waiting {
   key: string
   bytes: Uint8Array
-  resolve(): void
+  /** Begins with the file of the blob, once the pack has it. */
+  start(): Promise<unknown>
   reject(error: unknown): void
 }
 
@@ -51,78 +58,111 @@ export async function openPacks(folder: string): Promise<Packs> {
   const place = join(folder, 'packs')
   await makeFolder(place)
   const packs = await replay(folder, place)
-  let current: Pack | undefined
-  let number = packs.reduce((most, { path }) => Math.max(most, numberOf(path)), 0)
-  let waiting: Waiting[] = []
-  let writing: Promise<void> | undefined
-  let settling: Promise<void> = Promise.resolve()
+  const writer = createWriter(place, packs)
+  const inTurn = createTurns()
 
-  const close = async () => {
-    const { handle } = current ?? {}
-    if (current !== undefined) current.handle = undefined
-    current = undefined
-    await handle?.close()
-  }
-
-  const drain = async (): Promise<void> => {
-    // Those who come at the same moment go together, the first one with them.
-    await new Promise<void>((resolve) => setImmediate(resolve))
-    while (waiting.length > 0) {
-      const group = waiting
-      waiting = []
-      try {
-        if (current !== undefined && current.sizeBytes >= PACK_BYTES_MAX) await close()
-        if (current === undefined) {
-          current = await createPack(place, ++number)
-          packs.push(current)
-        }
-        await append(current, group)
-        for (const one of group) one.resolve()
-      } catch (error) {
-        // What was torn ends this pack: records behind it would not be read.
-        await close().catch(() => undefined)
-        for (const one of group) one.reject(error)
+  const settle = (isDue: (pack: Pack) => boolean): Promise<void> =>
+    inTurn(async () => {
+      for (const pack of packs.filter(isDue)) {
+        await settlePack(folder, pack)
+        packs.splice(packs.indexOf(pack), 1)
       }
-    }
-    writing = undefined
-  }
-
-  const settle = (isDue: (pack: Pack) => boolean): Promise<void> => {
-    settling = settling
-      .catch(() => undefined)
-      .then(async () => {
-        for (const pack of packs.filter(isDue)) {
-          if (pack === current) await close()
-          await settlePack(folder, pack)
-          packs.splice(packs.indexOf(pack), 1)
-        }
-      })
-    return settling
-  }
+    })
 
   const timer = setInterval(() => {
     for (const pack of packs) pack.rounds++
     // One that fails is tried again in the next round; until then it stays, which is safe.
-    settle(({ rounds }) => rounds > ROUNDS_KEPT).catch(() => undefined)
+    writer
+      .close(() => true)
+      .then(() => settle(({ rounds }) => rounds > ROUNDS_KEPT))
+      .catch(() => undefined)
   }, ROUND_MS).unref()
 
   return {
-    keep(key, bytes) {
-      const { promise, resolve, reject } = Promise.withResolvers<void>()
-      waiting.push({ key, bytes, resolve, reject })
-      writing ??= drain()
-      return promise
-    },
-    forget: async (key) => {
-      await writing
-      await settle(({ keys }) => keys.has(key))
+    keep: (key, bytes, write) =>
+      new Promise((resolve, reject) => {
+        const start = () => {
+          const writing = write()
+          resolve(writing)
+          return writing
+        }
+        writer.append({ key, bytes, start, reject })
+      }),
+    async forget(key) {
+      const isOfKey = ({ keys }: Pack) => keys.has(key)
+      await writer.close(isOfKey)
+      await settle(isOfKey)
     },
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
-      await writing
-      await settling.catch(() => undefined)
-      await close()
+      await writer.close(() => true)
+      await settle(() => false)
     },
+  }
+}
+
+/** Appends to one pack at a time, and closes it only between two appends. */
+function createWriter(place: string, packs: Pack[]) {
+  const inTurn = createTurns()
+  let current: Pack | undefined
+  let number = packs.reduce((most, { path }) => Math.max(most, numberOf(path)), 0)
+  let waiting: Waiting[] = []
+
+  const close = async () => {
+    const pack = current
+    current = undefined
+    await pack?.handle?.close()
+    if (pack !== undefined) pack.handle = undefined
+  }
+
+  /** All that wait go together. */
+  const drain = async (): Promise<void> => {
+    const group = waiting
+    waiting = []
+    if (group.length === 0) return
+    try {
+      if (current !== undefined && current.sizeBytes >= PACK_BYTES_MAX) await close()
+      if (current === undefined) {
+        current = await createPack(place, ++number)
+        packs.push(current)
+      }
+      await append(current, group)
+      for (const one of group) follow(current, one.start())
+    } catch (error) {
+      // What was torn ends this pack: records behind it would not be read.
+      await close().catch(() => undefined)
+      for (const one of group) one.reject(error)
+    }
+  }
+
+  return {
+    append(one: Waiting): void {
+      waiting.push(one)
+      // Those who come at the same moment go together, the first one with them.
+      setImmediate(() => void inTurn(drain))
+    },
+    /** Ends the pack that is written to, if it is one of these. */
+    close: (isMeant: (pack: Pack) => boolean): Promise<void> =>
+      inTurn(async () => {
+        if (current !== undefined && isMeant(current)) await close()
+      }),
+  }
+}
+
+/** Remembers that a file is being written for as long as it is; how that ends is for its caller. */
+function follow({ writes }: Pack, writing: Promise<unknown>): void {
+  writes.add(writing)
+  const forget = () => void writes.delete(writing)
+  writing.then(forget, forget)
+}
+
+/** Runs what it is given one after the other, in order; a failure is its caller's alone. */
+function createTurns(): (action: () => Promise<void>) => Promise<void> {
+  let last: Promise<void> = Promise.resolve()
+  return (action) => {
+    const done = last.then(action)
+    last = done.catch(() => undefined)
+    return done
   }
 }
 
@@ -130,20 +170,24 @@ async function createPack(place: string, number: number): Promise<Pack> {
   const path = join(place, `${number}.pack`)
   const handle = await open(path, 'wx', 0o600)
   await syncFolder(place)
-  return { path, handle, sizeBytes: 0, rounds: 0, keys: new Set() }
+  return { path, handle, sizeBytes: 0, rounds: 0, keys: new Set(), writes: new Set() }
 }
 
 async function append(pack: Pack, group: readonly Waiting[]): Promise<void> {
+  const { handle } = pack
+  if (handle === undefined) throw new Error(`${pack.path} is closed`)
   const bytes = Buffer.concat(group.flatMap(formatPackRecord))
   // Before the write: a record that may be there is one that may come back.
   for (const { key } of group) pack.keys.add(key)
-  await pack.handle?.appendFile(bytes)
-  await pack.handle?.datasync()
+  await handle.appendFile(bytes)
+  await handle.datasync()
   pack.sizeBytes += bytes.length
 }
 
-/** Puts the blobs of a pack onto the disk, then lets go of it. */
+/** Puts the blobs of a closed pack onto the disk, then lets go of it. */
 async function settlePack(folder: string, pack: Pack): Promise<void> {
+  // Those that are only now being written would be missed.
+  await Promise.allSettled(pack.writes)
   const folders = new Set<string>()
   for (const key of pack.keys) {
     const path = pathOfBlob(folder, key)
@@ -171,7 +215,7 @@ async function replay(folder: string, place: string): Promise<Pack[]> {
       await mendBlob(folder, key, bytes)
       keys.add(key)
     }
-    packs.push({ path, handle: undefined, sizeBytes: 0, rounds: 0, keys })
+    packs.push({ path, handle: undefined, sizeBytes: 0, rounds: 0, keys, writes: new Set() })
   }
   return packs
 }

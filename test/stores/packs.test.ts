@@ -2,7 +2,7 @@ import { chmod, readdir, readFile, truncate, unlink, writeFile } from 'node:fs/p
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { pathOfBlob, writeBlob } from '../../server/stores/filesystem-blobs.ts'
 import { formatPackRecord, parsePack } from '../../server/stores/pack-record.ts'
-import { openPacks } from '../../server/stores/packs.ts'
+import { openPacks, type Packs } from '../../server/stores/packs.ts'
 import { makeWorkFolder, type WorkFolder } from '../support/work-folder.ts'
 
 let work: WorkFolder
@@ -15,15 +15,15 @@ const keyOf = (index: number) => `blobs/0a/0a-${index}`
 const bytesOf = (index: number) => Buffer.from(`content of ${index}\n`.repeat(index))
 const packNames = () => readdir(work.at('packs'))
 
+function keepOne(packs: Packs, index: number) {
+  const bytes = bytesOf(index)
+  return packs.keep(keyOf(index), bytes, () => writeBlob(work.path, keyOf(index), bytes))
+}
+
 /** Keeps and writes some blobs as a store does, and stops. */
 async function keepSome(count: number): Promise<void> {
   await using packs = await openPacks(work.path)
-  await Promise.all(
-    Array.from({ length: count }, async (_, index) => {
-      await packs.keep(keyOf(index), bytesOf(index))
-      await writeBlob(work.path, keyOf(index), bytesOf(index))
-    }),
-  )
+  await Promise.all(Array.from({ length: count }, (_, index) => keepOne(packs, index)))
 }
 
 async function expectAll(count: number): Promise<void> {
@@ -90,8 +90,43 @@ describe('openPacks()', () => {
   it('goes on in a new pack after a write that failed', async () => {
     await using packs = await openPacks(work.path)
     await writeFile(work.at('packs', '1.pack'), 'in the way')
-    await expect(packs.keep(keyOf(0), bytesOf(0))).rejects.toThrow('EEXIST')
-    await packs.keep(keyOf(1), bytesOf(1))
+    await expect(keepOne(packs, 0)).rejects.toThrow('EEXIST')
+    await keepOne(packs, 1)
     expect((await packNames()).sort()).toEqual(['1.pack', '2.pack'])
+  })
+
+  it('lets go of a pack only when the files of all its blobs are written', async () => {
+    await using packs = await openPacks(work.path)
+    const begun = Promise.withResolvers<void>()
+    const goOn = Promise.withResolvers<void>()
+    const late = packs.keep(keyOf(2), bytesOf(2), async () => {
+      begun.resolve()
+      await goOn.promise
+      return writeBlob(work.path, keyOf(2), bytesOf(2))
+    })
+    const early = keepOne(packs, 1)
+    await Promise.all([begun.promise, early])
+    let isForgotten = false
+    const forgotten = packs.forget(keyOf(1)).then(() => {
+      isForgotten = true
+    })
+    // A round of others shows that it is not only late: they go into another pack.
+    await keepOne(packs, 3)
+    expect(isForgotten).toBe(false)
+    expect((await packNames()).sort()).toEqual(['1.pack', '2.pack'])
+    goOn.resolve()
+    await Promise.all([late, forgotten])
+    expect(await packNames()).toEqual(['2.pack'])
+  })
+
+  it('closes a pack only between two appends, so that nothing is promised in vain', async () => {
+    await using packs = await openPacks(work.path)
+    const all = Array.from({ length: 200 }, async (_, index) => {
+      await keepOne(packs, index)
+      // Closes and lets go of the pack while others are being appended to it.
+      if (index % 10 === 0) await packs.forget(keyOf(index))
+    })
+    await Promise.all(all)
+    await expectAll(200)
   })
 })
