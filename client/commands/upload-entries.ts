@@ -2,6 +2,7 @@
  * Which files `artifact upload` sends, and under which names. All of it is looked at before anything
  * is sent, so that a folder with a symbolic link or a socket in it is refused whole, by name.
  */
+import type { Dirent } from 'node:fs'
 import { lstat, readdir, realpath, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { findNameFault } from '../../schemas/primitives.ts'
@@ -72,9 +73,13 @@ async function* collect(
     refused.push(`${path} leads back to a folder above it`)
     return
   }
-  for (const child of (await list(path)).sort()) {
-    const place = { path: join(path, child), name: name === '' ? child : `${name}/${child}` }
-    yield* collect({ ...place, above: [...above, real] }, followLinks, refused)
+  const children = (await list(path)).sort((one, other) => (one.name < other.name ? -1 : 1))
+  for (const child of children) {
+    const file = join(path, child.name)
+    const place = { path: file, name: name === '' ? child.name : `${name}/${child.name}` }
+    // Most are plain files, of which the folder says all there is to know.
+    if (child.isFile()) yield { file, name: place.name }
+    else yield* collect({ ...place, above: [...above, real] }, followLinks, refused)
   }
 }
 
@@ -86,9 +91,9 @@ async function look(path: string, followLinks: boolean) {
   }
 }
 
-async function list(path: string): Promise<string[]> {
+async function list(path: string): Promise<Dirent[]> {
   try {
-    return await readdir(path)
+    return await readdir(path, { withFileTypes: true })
   } catch (error) {
     throw localError('read', path, error)
   }

@@ -20,13 +20,15 @@ interface BaseSource extends AsyncDisposable {
 export interface FileSource extends BaseSource {
   readonly kind: 'file'
   readonly sizeBytes: bigint
-  /** All links resolved. */
+  /** As it was given. */
   readonly path: string
   /** Time of change, nanoseconds since 1970. */
   readonly mtimeNs: bigint
   readAt(buffer: Uint8Array, position: bigint): Promise<number>
   /** Starts again from the first byte. */
   rewind(): void
+  /** The path with all links resolved. Throws `local_io`. */
+  realPath(): Promise<string>
   /** Throws `source_changed` when the file is not what it was when it was opened. */
   checkUnchanged(): Promise<void>
 }
@@ -54,14 +56,22 @@ export async function openFileSource(path: string, followLinks: boolean): Promis
 async function openPlainFile(path: string, followLinks: boolean): Promise<FileHandle> {
   try {
     const real = followLinks ? await realpath(path) : path
-    if ((await lstat(real)).isSymbolicLink())
-      throw new ArtifactError('unsafe_path', `Cannot read ${path}: it is a symbolic link`)
+    // Where opening itself refuses links, they need no look of their own.
+    if (constants.O_NOFOLLOW === undefined) await refuseLink(path, real)
     // Not to wait for a writer, should it be a named pipe.
     const careful = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
-    return await open(real, constants.O_RDONLY | careful)
+    return await open(real, constants.O_RDONLY | careful).catch(async (error: unknown) => {
+      await refuseLink(path, real)
+      throw error
+    })
   } catch (error) {
     throw localError('read', path, error)
   }
+}
+
+async function refuseLink(path: string, real: string): Promise<void> {
+  if ((await lstat(real)).isSymbolicLink())
+    throw new ArtifactError('unsafe_path', `Cannot read ${path}: it is a symbolic link`)
 }
 
 async function describeFile(path: string, handle: FileHandle): Promise<FileSource> {
@@ -88,8 +98,15 @@ async function describeFile(path: string, handle: FileHandle): Promise<FileSourc
   return {
     kind: 'file',
     sizeBytes: before.size,
-    path: await realpath(path),
+    path,
     mtimeNs: before.mtimeNs,
+    async realPath() {
+      try {
+        return await realpath(path)
+      } catch (error) {
+        throw localError('read', path, error)
+      }
+    },
     readAt,
     async read(buffer) {
       const read = await readAt(buffer, position)

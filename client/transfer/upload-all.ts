@@ -2,10 +2,11 @@
  * Uploading several files as one run.
  */
 import { lstat, realpath } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { DEFAULT_PART_LIMITS } from '../../schemas/part-plan.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { call } from '../api.ts'
-import { createBudget, DEFAULT_CONCURRENCY } from './budget.ts'
+import { createBudget, createSemaphore, DEFAULT_CONCURRENCY } from './budget.ts'
 import type { Connection } from './connection.ts'
 import { interrupted } from './interruption.ts'
 import { newEntry, openJournal } from './journal.ts'
@@ -108,6 +109,7 @@ async function sendFiles(
   { log, done, total }: Ledger,
 ): Promise<void> {
   const budget = createBudget(options)
+  const reading = createSemaphore(1)
   const signal = options.signal ?? new AbortController().signal
   const fail = ({ name, sizeBytes }: SeenFile, error: unknown) => {
     log.add(name, error)
@@ -141,7 +143,8 @@ async function sendFiles(
   const sendTogether = async (batch: SeenFile[]) => {
     const { fatal } = log
     if (fatal !== undefined) return batch.forEach((file) => void fail(file, fatal))
-    const outcomes = await uploadSmall({ connection, budget, target, options, signal }, batch)
+    const job = { connection, budget, target, options, signal, reading }
+    const outcomes = await uploadSmall(job, batch)
     const alone: SeenFile[] = []
     for (const [file, outcome] of outcomes)
       if (outcome.kind === 'sealed') succeed(file, outcome.result)
@@ -165,15 +168,24 @@ async function lookAt(
   { signal }: UploadAllOptions,
 ): Promise<SeenFile[]> {
   const files: SeenFile[] = []
+  const realFolders = new Map<string, string>()
   for (const { file, name, contentType } of entries) {
     if (signal?.aborted === true) throw interrupted(signal.reason)
     // What cannot be looked at fails later, with its name.
     const found = await lstat(file, { bigint: true }).catch(() => undefined)
-    const path = found?.isSymbolicLink() === false ? await realpath(file) : file
+    const path = found?.isFile() === true ? await resolveFolder(file, realFolders) : file
     const [sizeBytes, mtimeNs] = [found?.size ?? 0n, found?.mtimeNs ?? 0n]
     files.push({ name, path, contentType, sizeBytes, mtimeNs })
   }
   return files
+}
+
+/** The path of a plain file with all links resolved; each folder is looked up once. */
+async function resolveFolder(file: string, known: Map<string, string>): Promise<string> {
+  const folder = dirname(file)
+  const real = known.get(folder) ?? (await realpath(folder))
+  known.set(folder, real)
+  return join(real, basename(file))
 }
 
 async function allotRun(

@@ -12,7 +12,7 @@ import { ArtifactError, parseProblem } from '../../schemas/problems.ts'
 import { formatReference } from '../../schemas/reference.ts'
 import { type CallReply, call, isPassing, PATIENT_TRIES } from '../api.ts'
 import { type ContentDigest, createContentHasher } from '../verify/digest.ts'
-import type { Budget } from './budget.ts'
+import type { Budget, Semaphore } from './budget.ts'
 import type { Connection } from './connection.ts'
 import { pause, retryDelayMs } from './retry.ts'
 import { checkSealed } from './seal.ts'
@@ -52,6 +52,8 @@ export interface SmallUpload {
   target: { task: string; run: number }
   options: UploadOptions
   signal: AbortSignal
+  /** One place: the files of one batch are read after those of another, so that the first leaves early. */
+  reading: Semaphore
 }
 
 interface ReadFile {
@@ -110,17 +112,34 @@ export async function uploadSmall<T extends SmallFile>(
     return new Map(files.map((file) => [file, { kind: 'failed', error }]))
   }
   try {
-    const read = new Map<T, ReadFile>()
-    for (const file of files) {
-      const found = await readSmall(job, file).catch(failed)
-      if ('kind' in found) outcomes.set(file, found)
-      else read.set(file, found)
-    }
-    await sendBatch(job, read, outcomes)
+    await sendBatch(job, await readBatch(job, files, outcomes), outcomes)
   } finally {
     budget.memory.release(held)
   }
   return outcomes
+}
+
+/** What could be read; the others have their outcome already. */
+async function readBatch<T extends SmallFile>(
+  job: SmallUpload,
+  files: readonly T[],
+  outcomes: Map<T, SmallOutcome>,
+): Promise<Map<T, ReadFile>> {
+  const { reading, signal } = job
+  const read = new Map<T, ReadFile>()
+  try {
+    await reading.acquire(1, signal)
+  } catch (error) {
+    for (const file of files) outcomes.set(file, failed(error))
+    return read
+  }
+  for (const file of files) {
+    const found = await readSmall(job, file).catch(failed)
+    if ('kind' in found) outcomes.set(file, found)
+    else read.set(file, found)
+  }
+  reading.release(1)
+  return read
 }
 
 function failed(error: unknown): SmallOutcome {

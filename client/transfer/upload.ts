@@ -62,7 +62,7 @@ export async function uploadWithin(
           task: target.task,
           run: target.run,
           name,
-          path: source.path,
+          path: await source.realPath(),
           sizeBytes: source.sizeBytes,
           mtimeNs: source.mtimeNs,
           contentType: options.contentType,

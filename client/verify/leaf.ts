@@ -87,10 +87,11 @@ export type Leaf = SealLeaf | RemovalLeaf
 
 /** The bytes of a leaf; throws `log_record` for a value that has no spelling in a leaf. */
 export function formatLeaf(leaf: Leaf): Uint8Array {
-  const bytes = Buffer.from(spell(leaf))
+  const text = spell(leaf)
+  const bytes = Buffer.from(text)
   // A line feed that slips into a value would be another fact: only what reads back is written.
   const back = readLeaf(bytes)
-  if (back !== undefined && spell(back) === spell(leaf)) return bytes
+  if (back !== undefined && spell(back) === text) return bytes
   throw new ArtifactError(
     'log_record',
     `Cannot log ${JSON.stringify(leaf.name)}: a value is not fit`,

@@ -25,12 +25,14 @@ export function parseDecimal(text: string): number | undefined {
   return Number.isSafeInteger(value) ? value : undefined
 }
 
+/** Keeps nothing between two texts. A byte order mark is bytes like any other: it stays. */
+const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 /** Text from bytes, or the text itself; `undefined` unless it is well-formed Unicode. */
 export function decodeText(source: string | Uint8Array): string | undefined {
   if (typeof source === 'string') return source.isWellFormed() ? source : undefined
   try {
-    // A byte order mark is bytes like any other: it stays.
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(source)
+    return DECODER.decode(source)
   } catch {
     return undefined
   }

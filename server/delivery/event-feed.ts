@@ -58,6 +58,14 @@ export async function openEventFeed(
 
   const readNews = async (): Promise<void> => {
     isWoken = false
+    if (watchers.size === 0) {
+      const { last } = await findEventRange(sql)
+      // Whoever begins to watch from here on asks for the present state only now, and has it all.
+      if (watchers.size === 0) {
+        seen = last
+        return
+      }
+    }
     for (;;) {
       const events = await readEvents(sql, seen, BATCH)
       for (const watcher of watchers) offer(watcher, events)

@@ -96,10 +96,13 @@ async function catchUp(
     const seals = new Map<string, number>()
     // A copy, so that a leaf that is refused leaves nothing of its batch behind.
     const next = frontier.fork()
+    const leafHashes: Uint8Array[] = []
     for (const row of rows) {
-      checkContinues(row, next.size)
-      acceptLeaf(state, seals, parseLeaf(row.leaf), next.size)
-      next.append(hashLeaf(row.leaf))
+      const leaf = readNext(row, next.size)
+      acceptLeaf(state, seals, leaf, next.size)
+      const leafHash = hashLeaf(row.leaf)
+      next.append(leafHash)
+      leafHashes.push(leafHash)
     }
     if (next.size !== end) throw gap(next.size)
     if (end === tree.size && !isSameHash(next.root(), tree.root))
@@ -115,23 +118,20 @@ async function catchUp(
       next,
       Array.from(seals, ([name, index]) => ({ name, index })),
     )
-    for (const row of rows) frontier.append(hashLeaf(row.leaf))
+    for (const leafHash of leafHashes) frontier.append(leafHash)
   }
 }
 
-function checkContinues(row: LeafRow, index: number): void {
+/** The leaf of a row that comes next, which says what its columns say. */
+function readNext(row: LeafRow, index: number): Leaf {
   if (row.idx !== index) throw gap(index)
   const leaf = parseLeaf(row.leaf)
   const columns = `${row.kind} ${row.task}/${row.run}/${row.name}`
-  if (`${leaf.kind} ${leaf.name}` !== columns)
-    throw new ArtifactError(
-      'log_record',
-      `Cannot sign leaf ${index}: its row says something else`,
-      {
-        expected: `${leaf.kind} ${leaf.name}`,
-        found: columns,
-      },
-    )
+  if (`${leaf.kind} ${leaf.name}` === columns) return leaf
+  throw new ArtifactError('log_record', `Cannot sign leaf ${index}: its row says something else`, {
+    expected: `${leaf.kind} ${leaf.name}`,
+    found: columns,
+  })
 }
 
 /** A name is sealed once; what is said about a seal later must be about that very leaf. */
