@@ -28,6 +28,11 @@ export interface GetOptions {
   trust?: Trust | undefined
   signal?: AbortSignal | undefined
   onProgress?: OnProgress | undefined
+  /**
+   * Artifacts of this size and above go to the disk as one stream, and a thread hashes the whole of them
+   * there; smaller ones come in parts, each verified in memory [64 MiB].
+   */
+  streamFromBytes?: number | undefined
   /** Parts on their way at once [6]. */
   concurrency?: number | undefined
   /** Memory for parts, in bytes [256 MiB]. */
