@@ -3,13 +3,13 @@ import { z } from 'zod'
 import { formatCount, formatMoment, sanitise } from '../terminal-format.ts'
 import { fetchCheckpoint } from '../trust/log-files.ts'
 import { openCheckpoint } from '../verify/checkpoint.ts'
-import { formatNoteKey } from '../verify/note-key.ts'
+import { formatFingerprint, formatNoteKey } from '../verify/note-key.ts'
 import { parseNote } from '../verify/signed-note.ts'
 import { formatBase64 } from '../verify/strict-text.ts'
 import { defineCommand } from './command.ts'
 import { connectServer } from './connection.ts'
 import { findLogTrust } from './log-trust.ts'
-import { formatFingerprint, trustOptions } from './trust.ts'
+import { trustOptions } from './trust.ts'
 
 export const logShow = defineCommand({
   usage: ['log show [OPTION…]'],

@@ -1,5 +1,4 @@
 /** Whom a command trusts: from flags, the environment, a lock file, or the memory of this user. */
-import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { sanitise } from '../terminal-format.ts'
@@ -9,7 +8,7 @@ import type { Anchor, TrustNotice } from '../trust/history.ts'
 import { openKnownLogs } from '../trust/known-logs.ts'
 import type { Pin } from '../trust/lock-file.ts'
 import { openTrust, type Trust } from '../trust/trust.ts'
-import { formatNoteKey, type NoteKey } from '../verify/note-key.ts'
+import { formatFingerprint, formatNoteKey, type NoteKey } from '../verify/note-key.ts'
 import type { Policy } from '../verify/policy.ts'
 import { type CommandContext, text } from './command.ts'
 
@@ -48,12 +47,6 @@ export async function trustServer(
     policy: await givenPolicy(flags, context),
     onNotice: (notice) => tell(notice, context),
   })
-}
-
-/** SHA-256 of the public key, in the way of ssh. */
-export function formatFingerprint({ publicKey }: NoteKey): string {
-  const digest = createHash('sha256').update(publicKey).digest('base64')
-  return `SHA256:${digest.replace(/=+$/, '')}`
 }
 
 /** Tells on stderr whom a command meets, and what it holds against a log. */

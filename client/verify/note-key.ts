@@ -88,6 +88,11 @@ export function formatNoteKey({ name, id, kind, publicKey }: NoteKey): string {
   return `${name}+${id}+${formatBase64(Buffer.from([KEY_TYPES[kind], ...publicKey]))}`
 }
 
+/** SHA-256 of a public key, in the way of ssh. */
+export function formatFingerprint({ publicKey }: NoteKey): string {
+  return `SHA256:${hash('sha256', publicKey, 'base64').replace(/=+$/, '')}`
+}
+
 /** A signer from a seed of 32 secret random bytes; throws `usage` as {@link createNoteKey} does. */
 export function createNoteSigner(name: string, kind: KeyKind, seed: Uint8Array): NoteSigner {
   if (seed.length !== KEY_BYTES)

@@ -45,6 +45,14 @@ export function mountSignIn(app: App, { intake }: InspectorParts): void {
     return showSignIn(c, c.req.query('out') === undefined ? 'asked' : 'out', { next, status: 200 })
   })
 
+  // For pages that find their stream closed: the browser does not tell them why.
+  app.get('/session', async (c) => {
+    c.set('endpoint', 'session')
+    admitVisitor(c)
+    const signedIn = c.get('principal').token !== undefined
+    return c.json({ signedIn }, 200, { 'cache-control': 'no-store' })
+  })
+
   app.get('/sign-in/:code', async (c) => {
     c.set('endpoint', 'useSignInLink')
     checkAttempts(c, limit.waitSeconds(addressOf(c)))

@@ -1,7 +1,7 @@
 /** What the same bytes cost at least: a hash of the file, and transfers that nobody checks. */
 import { compareFiles, compareStream } from './compare.ts'
 import { type Command, run } from './measure.ts'
-import type { Store } from './store.ts'
+import { PLAIN, plainKey, type Store } from './store.ts'
 import { ask, findProgram, type Load, type Tool } from './tools.ts'
 
 /** S3 takes no more in one request (AWS, "Amazon S3 multipart upload limits"). */
@@ -45,19 +45,19 @@ function streamFloor(curl: string, store: Store): Tool {
     upload: (load) => {
       if (!fitsOnePut(load)) return undefined
       return {
-        command: put(curl, store, load),
+        command: put(curl, store, load, keyOf(load)),
         check: () => compareStream([curl, '-fsS', store.presign('GET', keyOf(load))], load.path),
         clean: () => store.clear('curl'),
       }
     },
     get: async (load, target) => {
       if (!fitsOnePut(load)) return undefined
-      await run(put(curl, store, load))
-      const url = store.presign('GET', keyOf(load))
+      const key = plainKey(load)
+      await store.lay(key, () => run(put(curl, store, load, key)))
       return {
-        command: { words: [curl, '-fsS', url, '-o', target] },
+        command: { words: [curl, '-fsS', store.presign('GET', key), '-o', target] },
         check: () => compareFiles(load, target),
-        end: () => store.clear('curl'),
+        end: () => store.clear(PLAIN),
       }
     },
   }
@@ -72,10 +72,12 @@ function pipeFloor(curl: string, openssl: string, store: Store): Tool {
     watched: { store: store.pid },
     get: async (load) => {
       if (!fitsOnePut(load)) return undefined
-      await run(put(curl, store, load))
+      const key = plainKey(load)
+      await store.lay(key, () => run(put(curl, store, load, key)))
       const script = 'set -o pipefail; "$1" -fsS "$2" | "$3" dgst -sha256'
-      const url = store.presign('GET', keyOf(load))
-      return readOnly({ words: ['bash', '-c', script, 'bash', curl, url, openssl] })
+      const url = store.presign('GET', key)
+      const command = { words: ['bash', '-c', script, 'bash', curl, url, openssl] }
+      return { ...readOnly(command), end: () => store.clear(PLAIN) }
     },
   }
 }
@@ -84,8 +86,8 @@ const keyOf = ({ slug }: Load) => `curl/${slug}`
 
 const fitsOnePut = ({ kind, bytes }: Load) => kind === 'file' && bytes <= SINGLE_PUT_BYTES_MAX
 
-function put(curl: string, store: Store, load: Load): Command {
-  return { words: [curl, '-fsS', '-T', load.path, store.presign('PUT', keyOf(load))] }
+function put(curl: string, store: Store, load: Load, key: string): Command {
+  return { words: [curl, '-fsS', '-T', load.path, store.presign('PUT', key)] }
 }
 
 function readOnly(command: Command) {

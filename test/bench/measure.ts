@@ -20,6 +20,8 @@ import {
 } from './process-tree.ts'
 
 const POLL_MS = 20
+/** 128 and the number of the signal, as shells count. */
+const INTERRUPTED = 130
 /** What is kept of each output of a command. */
 const OUTPUT_CHARACTERS_MAX = 1_000_000
 
@@ -27,6 +29,8 @@ export interface Command {
   words: readonly string[]
   environment?: NodeJS.ProcessEnv
   folder?: string
+  /** Interrupts the command, as Ctrl-C would, once its stderr says so; it may then end with 130. */
+  stopWhen?: (stderr: string) => boolean
 }
 
 /** Processes beside the command whose work is counted apart, by process id. */
@@ -95,7 +99,7 @@ export async function run(command: Command): Promise<string> {
 // `time` writes to the shell's stderr: that becomes pipe 3, and the command gets the real one.
 const TIMED = 'TIMEFORMAT="%3R %3U %3S"; exec 4>&2 2>&3 3>&-; time "$@" 2>&4 4>&-'
 
-async function runTimed({ words, environment, folder }: Command) {
+async function runTimed({ words, environment, folder, stopWhen }: Command) {
   const child = spawn('bash', ['-c', TIMED, 'bash', ...words], {
     cwd: folder,
     env: environment ?? process.env,
@@ -107,11 +111,11 @@ async function runTimed({ words, environment, folder }: Command) {
       written[index] = ((written[index] ?? '') + String(chunk)).slice(-OUTPUT_CHARACTERS_MAX)
     })
   })
-  const peak = watchMemory(child.pid ?? 0)
+  const peak = watchTree(child.pid ?? 0, () => stopWhen?.(written[2] ?? '') === true)
   await once(child, 'close')
   peak.stop()
   const [, stdout = '', stderr = '', time = ''] = written
-  if (child.exitCode !== 0)
+  if (child.exitCode !== 0 && !(child.exitCode === INTERRUPTED && peak.isStopped()))
     throw new Error(
       `${words.join(' ').slice(0, 200)} ended with ${child.exitCode}: ${(stderr || stdout).trim().slice(-600)}`,
     )
@@ -124,10 +128,11 @@ async function runTimed({ words, environment, folder }: Command) {
   }
 }
 
-/** Looks at the descendants of a shell until it is stopped; the shell itself does not count. */
-function watchMemory(shell: number) {
+/** Looks at the descendants of a shell until it is told to stop; the shell itself does not count. */
+function watchTree(shell: number, stopWhen: () => boolean) {
   let largest = 0
   let sum = 0
+  let isStopped = false
   const look = () => {
     const [, ...pids] = listTree(shell)
     largest = Math.max(largest, ...pids.map(readPeakBytes))
@@ -135,10 +140,15 @@ function watchMemory(shell: number) {
       sum,
       pids.reduce((total, pid) => total + readResidentBytes(pid), 0),
     )
+    if (!isStopped && pids.length > 0 && stopWhen()) {
+      isStopped = true
+      for (const pid of pids) process.kill(pid, 'SIGINT')
+    }
   }
   const timer = setInterval(look, POLL_MS)
   return {
     stop: () => clearInterval(timer),
+    isStopped: () => isStopped,
     largest: () => largest,
     sum: () => Math.max(sum, largest),
   }

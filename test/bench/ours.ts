@@ -21,12 +21,15 @@ export interface OursOptions {
   flags?: readonly string[]
 }
 
+/** A server of ours and the client beside it. */
 export interface Ours extends AsyncDisposable {
   readonly tool: Tool
   readonly place: Place
   readonly pid: number
   /** A command of the client. */
   command(...words: string[]): Command
+  /** Removes all bytes that its store has, past the server. */
+  clear(): Promise<void>
 }
 
 /** Starts a server, and the tool that talks to it. */
@@ -77,7 +80,14 @@ export async function startOurs(options: OursOptions): Promise<Ours> {
     },
   }
   const held = stack.move()
-  return { tool, place, pid: server.pid, command, [Symbol.asyncDispose]: () => held.disposeAsync() }
+  return {
+    tool,
+    place,
+    pid: server.pid,
+    command,
+    clear,
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  }
 }
 
 /** The command prints one reference for each file. */
@@ -86,10 +96,15 @@ function firstReference(stdout: string): string {
   return reference
 }
 
+/** Address and token as the server left them for the commands of its machine. */
+export async function readProfile({ folder }: Place): Promise<z.infer<typeof Profile>> {
+  const profile = join(folder, 'config', 'artifact', 'profile.json')
+  return Profile.parse(JSON.parse(await readFile(profile, 'utf8')))
+}
+
 /** By curl, past our own client. */
 async function checkUploaded(place: Place, load: Load, stdout: string): Promise<void> {
-  const profile = join(place.folder, 'config', 'artifact', 'profile.json')
-  const { url, token } = Profile.parse(JSON.parse(await readFile(profile, 'utf8')))
+  const { url, token } = await readProfile(place)
   const header = join(place.folder, 'authorization')
   await writeFile(header, `Authorization: Bearer ${token}\n`, { mode: 0o600 })
   const [task = '', taskRun = ''] = firstReference(stdout).split('/')

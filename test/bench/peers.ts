@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { compareFiles, compareStream } from './compare.ts'
 import { type Command, run } from './measure.ts'
-import type { Store } from './store.ts'
+import { PLAIN, plainKey, type Store } from './store.ts'
 import { ask, findProgram, type Load, type Tool } from './tools.ts'
 
 /** The peers that are installed, and the names of those that are not. */
@@ -63,11 +63,12 @@ function describePeer(peer: ObjectPeer, store: Store): Tool {
     },
     get: async (load, target) => {
       if (!canMove(load)) return undefined
-      await run(peer.upload(load, keyOf(load)))
+      const key = plainKey(load)
+      await store.lay(key, () => run(peer.upload(load, key)))
       return {
-        command: peer.get(load, keyOf(load), target),
+        command: peer.get(load, key, target),
         check: () => compareFiles(load, target),
-        end: () => store.clear(peer.key),
+        end: () => store.clear(PLAIN),
       }
     },
   }

@@ -25,13 +25,17 @@ export interface Row {
 /** Told before each run, for people who wait. */
 export type Report = (text: string) => void
 
-/** Measures all tools that can do it. A tool that fails says so and takes no further part. */
+/**
+ * Measures all tools that can do it, each command behind a prefix if there is one. A tool that fails
+ * says so and takes no further part.
+ */
 export async function runRounds(
   verb: Verb,
   tools: readonly Tool[],
   load: Load,
   rounds: number,
   report: Report,
+  prefix: readonly string[] = [],
 ): Promise<Result> {
   const target = join(dirname(load.path), 'copy')
   const taking: { row: Row; tool: Tool; step: Step }[] = []
@@ -52,7 +56,7 @@ export async function runRounds(
     for (const { row, tool, step } of taking)
       if (row.failure === undefined)
         try {
-          row.samples.push(await runOnce(tool, step, target))
+          row.samples.push(await runOnce(tool, step, target, prefix))
           report(
             `${verb} ${load.title}, round ${round} of ${rounds}: ${row.title} ${row.samples.at(-1)?.wallSeconds.toFixed(2)} s`,
           )
@@ -64,12 +68,20 @@ export async function runRounds(
   return { verb, load: about, rows }
 }
 
-async function runOnce(tool: Tool, step: Step, target: string): Promise<Sample> {
+async function runOnce(
+  tool: Tool,
+  step: Step,
+  target: string,
+  prefix: readonly string[],
+): Promise<Sample> {
   await step.prepare?.()
   // What others left to be written must not be written meanwhile.
   await run({ words: ['sync', '-f', dirname(target)] })
   try {
-    const { sample, stdout } = await measure(step.command, tool.watched)
+    const { sample, stdout } = await measure(
+      { ...step.command, words: [...prefix, ...step.command.words] },
+      tool.watched,
+    )
     await step.check(stdout)
     return sample
   } finally {

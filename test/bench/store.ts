@@ -16,6 +16,13 @@ import { presign } from './presign.ts'
 
 const REMOVALS_AT_ONCE = 16
 
+/** Prefix of objects that several tools get. */
+export const PLAIN = 'plain'
+
+/** The key of a load as such an object, or of its folder. */
+export const plainKey = ({ slug }: { slug: string }) => `${PLAIN}/${slug}`
+
+/** A store with an empty bucket. */
 export interface Store extends AsyncDisposable {
   readonly account: S3Account
   /** Root of its processes; `undefined` when it was not started here. */
@@ -24,6 +31,8 @@ export interface Store extends AsyncDisposable {
   readonly title: string
   /** For curl, that knows no signatures: a request that anyone may send for an hour. */
   presign(method: 'GET' | 'PUT', key: string): string
+  /** Runs what lays down an object the first time it is asked for, until its prefix is cleared. */
+  lay(key: string, put: () => Promise<unknown>): Promise<unknown>
   /** Removes all objects below a prefix and lets the store forget them now. */
   clear(prefix: string): Promise<void>
 }
@@ -77,7 +86,7 @@ export async function startStore({ gib, host, disk }: StoreOptions): Promise<Sto
 }
 
 /** A store that runs already; its keys come from the environment, as `AWS_*` variables. */
-export function useStore(endpoint: string, bucket: string): Store {
+export function useStore({ endpoint, bucket }: { endpoint: string; bucket: string }): Store {
   const {
     AWS_ACCESS_KEY_ID: accessKeyId = '',
     AWS_SECRET_ACCESS_KEY: secretAccessKey = '',
@@ -93,10 +102,17 @@ interface About extends Pick<Store, 'account' | 'pid' | 'title'> {
 }
 
 function describeStore({ collect, ...about }: About, stack: AsyncDisposableStack): Store {
+  const laid = new Map<string, Promise<unknown>>()
   return {
     ...about,
+    lay(key, put) {
+      const known = laid.get(key) ?? put()
+      laid.set(key, known)
+      return known
+    },
     presign: (method, key) => presign(about.account, method, key),
     async clear(prefix) {
+      for (const key of laid.keys()) if (key.startsWith(`${prefix}/`)) laid.delete(key)
       const bucket = openBucket(about.account, prefix)
       try {
         await removeAll(bucket)

@@ -34,8 +34,10 @@ export function formatResult(result: Result): string {
   const measured = rows.filter(({ samples }) => samples.length > 0)
   const peers = measured.filter(({ kind }) => kind === 'peer').map(medianWall)
   const best = Math.min(...peers)
-  const per = load.files > 1 ? 'in all' : '/GiB'
-  const scale = load.files > 1 ? 1 : GIB / load.bytes
+  // Of what is small the start of a program is most of the work, which no size can be made of.
+  const isLarge = load.files === 1 && load.bytes >= 64 * MIB
+  const per = isLarge ? '/GiB' : 'in all'
+  const scale = isLarge ? GIB / load.bytes : 1
   const heads = [
     ...[`${verb} ${load.title}`, 'wall s', 'min–max'],
     ...(load.files > 1 ? ['files/s'] : []),

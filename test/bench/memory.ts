@@ -1,0 +1,183 @@
+/**
+ * Memory of client and server: for a large file, over many transfers in one process, and at the
+ * limits of a plan of parts. What is resident counts, of one process, at its peak.
+ */
+import { open } from 'node:fs/promises'
+import { dirname, extname, join } from 'node:path'
+import { z } from 'zod'
+import { type Field, findRoomObstacle, openField } from './field.ts'
+import { formatSize, makeFile } from './loads.ts'
+import { measure, run, type Sample } from './measure.ts'
+import type { Options } from './options.ts'
+import { type Ours, readProfile, startOurs } from './ours.ts'
+import { readResidentBytes } from './process-tree.ts'
+import { runRounds } from './rounds.ts'
+import type { Voice } from './section.ts'
+import { formatTable } from './table.ts'
+
+const MIB = 1024 ** 2
+const GIB = 1024 ** 3
+const TRANSFERS = 100
+const LOOP_FILE_BYTES = 16 * MIB
+/** Of the file whose size no disk here has; what is sent of it, before it is interrupted. */
+const SPARSE_BYTES = 1024 ** 4
+const SPARSE_SENT_BYTES = 3 * GIB
+const PARTS_MAX = 10_000
+const SMALLEST_PART_BYTES = 64 * 1024
+
+interface Line {
+  what: string
+  where: string
+  client: number
+  server: number
+}
+
+/** Measures ours alone: peaks are not comparable between tools that do not do the same. */
+export async function measureMemory(
+  options: Options,
+  program: string,
+  voice: Voice,
+): Promise<void> {
+  const keys = ['ours-s3', 'ours-files'].filter((key) => options.tools?.includes(key) ?? true)
+  const ours = { ...options, tools: keys }
+  const lines: Line[] = []
+  const left: string[] = []
+  const obstacle = findRoomObstacle(options.memoryBytes, ours)
+  if (obstacle === undefined) {
+    await using field = await openField({ options: ours, program, bytes: options.memoryBytes })
+    lines.push(...(await measureLarge(field, options.memoryBytes, voice)))
+  } else left.push(`${formatSize(options.memoryBytes)} left out: ${obstacle}.`)
+  await using field = await openField({ options: ours, program, bytes: LOOP_FILE_BYTES })
+  for (const each of field.ours) lines.push(...(await measureLoop(field, each, program, options)))
+  lines.push(await measureManyParts(field, program, options))
+  const onS3 = field.ours.find(({ tool }) => tool.key === 'ours-s3')
+  if (onS3 === undefined) left.push('1 TiB left out: without an S3 store there is no room for it.')
+  else lines.push(await measureSparse(field, onS3))
+  const rows = lines.map(({ what, where, client, server }) => [
+    what,
+    where,
+    formatMib(client),
+    formatMib(server),
+  ])
+  const table = formatTable(['memory', 'store', 'client MiB', 'server MiB'], rows)
+  voice.show({
+    title: 'memory',
+    about: field.about,
+    text: [table, ...left].join('\n'),
+    data: { lines, left },
+  })
+}
+
+const formatMib = (bytes: number) => (bytes / MIB).toFixed(0)
+
+async function measureLarge(field: Field, bytes: number, voice: Voice): Promise<Line[]> {
+  const load = await makeFile(field.folder, bytes)
+  const lines: Line[] = []
+  for (const verb of ['upload', 'get'] as const) {
+    const { rows } = await runRounds(verb, field.tools, load, 1, voice.report)
+    for (const { title, samples, failure } of rows) {
+      if (failure !== undefined) throw new Error(failure)
+      lines.push(describePeak(`${verb} ${load.title}`, title, samples))
+    }
+  }
+  return lines
+}
+
+function describePeak(what: string, title: string, samples: readonly Sample[]): Line {
+  return {
+    what,
+    where: title.replace('artifact, ', ''),
+    client: Math.max(...samples.map(({ peakBytes }) => peakBytes)),
+    server: Math.max(...samples.map(({ serverPeakBytes }) => serverPeakBytes)),
+  }
+}
+
+const Loop = z.object({ heapBytes: z.array(z.number()), residentBytes: z.array(z.number()) })
+
+/** Two lines: after a tenth of the transfers, when all is warm, and after the last. */
+async function measureLoop(
+  field: Field,
+  { place, pid, tool }: Ours,
+  program: string,
+  { isSelfCheck }: Options,
+): Promise<Line[]> {
+  const count = isSelfCheck ? TRANSFERS / 10 : TRANSFERS
+  const warm = count / 10
+  const load = await makeFile(field.folder, LOOP_FILE_BYTES)
+  const { url, token } = await readProfile(place)
+  const module = join(dirname(program), '..', 'client', `client${extname(program)}`)
+  const loop = async (transfers: number) => {
+    const script = join(import.meta.dirname, 'transfer-loop.ts')
+    const copy = join(field.folder, 'copy')
+    const words = [
+      process.execPath,
+      '--expose-gc',
+      script,
+      module,
+      String(transfers),
+      load.path,
+      copy,
+    ]
+    const environment = { ...place.environment, ARTIFACT_URL: url, ARTIFACT_TOKEN: token }
+    return Loop.parse(JSON.parse(await run({ words, environment })))
+  }
+  await loop(warm)
+  const serverBefore = readResidentBytes(pid)
+  const { residentBytes } = await loop(count)
+  const serverAfter = readResidentBytes(pid)
+  const where = tool.title.replace('artifact, ', '')
+  const at = (index: number) => residentBytes[index - 1] ?? 0
+  await run({ words: ['rm', load.path] })
+  return [
+    { what: `resident after ${warm} transfers`, where, client: at(warm), server: serverBefore },
+    { what: `resident after ${count} more`, where, client: at(count), server: serverAfter },
+  ]
+}
+
+/** As many parts as there can be, each as small as a server can be told. */
+async function measureManyParts(field: Field, program: string, options: Options): Promise<Line> {
+  const bytes = Math.min(options.memoryBytes, PARTS_MAX * SMALLEST_PART_BYTES)
+  const parts = Math.ceil(bytes / SMALLEST_PART_BYTES)
+  const flags = ['--part-size-bytes', String(SMALLEST_PART_BYTES)]
+  await using ours = await startOurs({ program, version: '', folder: field.folder, flags })
+  const load = await makeFile(field.folder, bytes)
+  const { sample } = await measure(
+    ours.command('upload', '--quiet', load.path, 'bench'),
+    ours.tool.watched,
+  )
+  await run({ words: ['rm', load.path] })
+  return describePeak(
+    `upload ${parts} parts of ${formatSize(SMALLEST_PART_BYTES)}`,
+    'embedded default',
+    [sample],
+  )
+}
+
+/**
+ * The beginning of an upload of a sparse file: its parts are as large, its plan is as long and as many
+ * parts are held as at any later time, so the peak is that of the whole.
+ */
+async function measureSparse(field: Field, { command, tool, clear }: Ours): Promise<Line> {
+  const path = join(field.folder, 'sparse')
+  {
+    await using file = await open(path, 'wx')
+    await file.truncate(SPARSE_BYTES)
+  }
+  const { sample } = await measure(
+    {
+      ...command('upload', '--progress', 'json', path, 'bench'),
+      stopWhen: (stderr) => readSettledBytes(stderr) >= SPARSE_SENT_BYTES,
+    },
+    tool.watched,
+  )
+  await clear()
+  return describePeak(`upload 1 TiB sparse, its first ${formatSize(SPARSE_SENT_BYTES)}`, 'S3', [
+    sample,
+  ])
+}
+
+/** How much the store has confirmed, from the last whole line of progress. */
+function readSettledBytes(stderr: string): number {
+  const found = [...stderr.slice(-4096).matchAll(/"settledBytes":"?(\d+)/g)].at(-1)
+  return Number(found?.[1] ?? 0)
+}
