@@ -2,24 +2,25 @@
 import { createHash } from 'node:crypto'
 import { readSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
-import { z } from 'zod'
-import { createContentHasher } from '../verify/digest.ts'
 
 /** Small enough to be still in the cache of the core when it is hashed. */
 const READ_BYTES = 256 * 1024
 
-const Order = z.object({ fd: z.int(), partSizeBytes: z.int().optional() })
-const Message = z.union([z.object({ sizeBytes: z.int() }), z.object({ end: z.literal(true) })])
+// What comes from the other side of this very module is trusted, and nothing is loaded to check it.
+interface Order {
+  fd: number
+  partSizeBytes: number | undefined
+}
+type Message = { sizeBytes: number } | { end: true }
 
-const { fd, partSizeBytes } = Order.parse(workerData)
+const { fd, partSizeBytes }: Order = workerData
 const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
-const hasher = partSizeBytes === undefined ? hashWhole() : createContentHasher(partSizeBytes)
+const hasher = partSizeBytes === undefined ? hashWhole() : await hashParts(partSizeBytes)
 let done = 0
 
-parentPort?.on('message', (message: unknown) => {
+parentPort?.on('message', (message: Message) => {
   try {
-    const order = Message.parse(message)
-    if ('sizeBytes' in order) return readUpTo(order.sizeBytes)
+    if ('sizeBytes' in message) return readUpTo(message.sizeBytes)
     parentPort?.postMessage(hasher.finish())
   } catch (error) {
     parentPort?.postMessage({ error })
@@ -34,6 +35,12 @@ function readUpTo(sizeBytes: number): void {
     hasher.update(buffer.subarray(0, read))
     done += read
   }
+}
+
+/** Loaded when it is wanted: the start of the thread is part of every large transfer. */
+async function hashParts(sizeBytes: number) {
+  const { createContentHasher } = await import('../verify/digest.ts')
+  return createContentHasher(sizeBytes)
 }
 
 function hashWhole() {

@@ -33,9 +33,9 @@ export interface GetOptions {
    * there; smaller ones come in parts, each verified in memory [64 MiB].
    */
   streamFromBytes?: number | undefined
-  /** Parts on their way at once [6]. */
+  /** Parts on their way at once [6; up to 16 where the network is slow]. */
   concurrency?: number | undefined
-  /** Memory for parts, in bytes [256 MiB]. */
+  /** Memory for parts, in bytes [128 MiB]. */
   memoryBytes?: number | undefined
   /** Where a spool goes [the system's folder for temporary files]. */
   spoolFolder?: string | undefined

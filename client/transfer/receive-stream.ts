@@ -12,7 +12,8 @@ import type { Scratch } from '../disk/quarantine.ts'
 import type { ContentDigest } from '../verify/digest.ts'
 import { checkPart } from '../verify/verifier.ts'
 import type { Range } from './content.ts'
-import { untilAborted } from './interruption.ts'
+import { interrupted, untilAborted } from './interruption.ts'
+import { forEachLimited } from './limited.ts'
 import { type KeptParts, REFETCH_MAX, type ReceiveContext, readThrough } from './receive.ts'
 import type { RecordClaim } from './record.ts'
 
@@ -20,6 +21,12 @@ import type { RecordClaim } from './record.ts'
 export const STREAM_FROM_BYTES = 64 * 1024 ** 2
 /** What may wait for the disk before it is pushed there. */
 const FLUSH_BYTES = 256 * 1024 ** 2
+/** A stream that carries less after this time is helped by others. */
+const SLOW_BYTES_PER_MS = 16 * 1024
+const SLOW_AFTER_MS = 1000
+/** What each of them asks for at a time. */
+const PIECE_BYTES_MIN = 1024 ** 2
+const PIECE_BYTES_MAX = 16 * 1024 ** 2
 
 /**
  * Fetches what is not kept into the scratch, and answers the digest of what then lies there: of the
@@ -56,27 +63,106 @@ async function fetchMissing(
   kept: KeptParts,
   follower: Follower,
 ): Promise<void> {
-  const { claim, content, budget, meter, signal } = context
+  const { claim, budget, meter, signal } = context
   const flusher = createFlusher(scratch)
   await budget.requests.acquire(1, signal)
   try {
     for (const run of listMissing(claim, kept)) {
-      let end = run.offset
-      const write = async (chunk: Uint8Array) => {
-        await scratch.write(chunk, end)
-        end += BigInt(chunk.length)
-        meter.move(chunk.length)
-        meter.settle(chunk.length)
-        // All before this run is kept, or came in an earlier one.
+      // All before this run is kept, or came in an earlier one.
+      const landed = (end: bigint, count: number) => {
+        meter.move(count)
+        meter.settle(count)
         follower.follow(Number(end))
-        flusher.wrote(chunk.length)
+        flusher.wrote(count)
       }
-      await content.read(run, write, signal, { isBulk: true })
+      const rest = await fetchFast(context, scratch, run, landed)
+      if (rest !== undefined) await fetchFar(context, scratch, rest, landed)
     }
   } finally {
     budget.requests.release(1)
     await flusher.end()
   }
+}
+
+/** Hears that `count` more bytes lie in the scratch, and that there is no gap before `end`. */
+type Landed = (end: bigint, count: number) => void
+
+/** Fetches a run as one stream; answers what is left of it when that turns out to be slow. */
+async function fetchFast(
+  { content, signal }: ReceiveContext,
+  scratch: Scratch,
+  run: Range,
+  landed: Landed,
+): Promise<Range | undefined> {
+  const slow = new AbortController()
+  const beganAtMs = performance.now()
+  let done = 0
+  const write = async (chunk: Uint8Array) => {
+    await scratch.write(chunk, run.offset + BigInt(done))
+    done += chunk.length
+    landed(run.offset + BigInt(done), chunk.length)
+    const tookMs = performance.now() - beganAtMs
+    const isSlow = tookMs > SLOW_AFTER_MS && done / tookMs < SLOW_BYTES_PER_MS
+    if (isSlow && run.sizeBytes - done > PIECE_BYTES_MIN) slow.abort(interrupted('it is slow'))
+  }
+  try {
+    await content.read(run, write, AbortSignal.any([signal, slow.signal]), { isBulk: true })
+    return undefined
+  } catch (error) {
+    if (signal.aborted || !slow.signal.aborted) throw error
+    return { offset: run.offset + BigInt(done), sizeBytes: run.sizeBytes - done }
+  }
+}
+
+/**
+ * Fetches a run in pieces side by side. Loss and distance bound what one connection carries (Mathis et
+ * al., "The macroscopic behavior of the TCP congestion avoidance algorithm", 1997); they do so for each.
+ */
+async function fetchFar(
+  { content, budget, signal }: ReceiveContext,
+  scratch: Scratch,
+  run: Range,
+  landed: Landed,
+): Promise<void> {
+  const pieces = cutRun(run, budget.farRequests.total)
+  const failure = new AbortController()
+  const either = AbortSignal.any([signal, failure.signal])
+  let first = 0
+  await forEachLimited(pieces, budget.farRequests.total, async (piece) => {
+    const write = async (chunk: Uint8Array) => {
+      await scratch.write(chunk, piece.offset + BigInt(piece.doneBytes))
+      piece.doneBytes += chunk.length
+      while (isComplete(pieces[first]) && first < pieces.length - 1) first++
+      const { offset, doneBytes } = pieces[first] ?? piece
+      landed(offset + BigInt(doneBytes), chunk.length)
+    }
+    try {
+      await budget.farRequests.acquire(1, either)
+      await content.read(piece, write, either).finally(() => budget.farRequests.release(1))
+    } catch (error) {
+      failure.abort(error)
+    }
+  })
+  failure.signal.throwIfAborted()
+}
+
+interface Piece extends Range {
+  doneBytes: number
+}
+
+function cutRun({ offset, sizeBytes }: Range, lanes: number): Piece[] {
+  // Two for every lane: those that are done help with what is left.
+  const even = Math.ceil(sizeBytes / (2 * lanes))
+  const pieceBytes = Math.min(PIECE_BYTES_MAX, Math.max(PIECE_BYTES_MIN, even))
+  return Array.from({ length: Math.ceil(sizeBytes / pieceBytes) }, (_, index) => ({
+    offset: offset + BigInt(index * pieceBytes),
+    sizeBytes: Math.min(pieceBytes, sizeBytes - index * pieceBytes),
+    doneBytes: 0,
+  }))
+}
+
+function isComplete(piece: Piece | undefined): boolean {
+  return piece !== undefined && piece.doneBytes === piece.sizeBytes
 }
 
 /** The runs of parts that are not kept, each as one range, in order. */

@@ -7,7 +7,7 @@ import { rangeOfPart } from '../../schemas/part-plan.ts'
 import type { Scratch } from '../disk/quarantine.ts'
 import { type ContentDigest, type ContentHasher, createContentHasher } from '../verify/digest.ts'
 import { checkPart } from '../verify/verifier.ts'
-import { type Budget, type BufferPool, createBufferPool } from './budget.ts'
+import { type Budget, type BufferPool, countBuffers, createBufferPool } from './budget.ts'
 import type { Content } from './content.ts'
 import { interrupted } from './interruption.ts'
 import type { Meter } from './meter.ts'
@@ -60,7 +60,7 @@ export async function receiveBuffered(
   const failure = new AbortController()
   const signal = AbortSignal.any([context.signal, failure.signal])
   const bufferBytes = Math.max(1, ...claim.parts.slice(0, 1).map((part) => part.sizeBytes))
-  using pool = createBufferPool(budget.memory, bufferBytes, budget.requests.total + 1)
+  using pool = createBufferPool(budget.memory, bufferBytes, countBuffers(budget, bufferBytes))
   const hasher = createContentHasher(record.partSizeBytes)
   const running: Promise<unknown>[] = []
   const missing = claim.parts.filter((part) => !kept.numbers.has(part.number))
