@@ -232,6 +232,8 @@ function createInflow(): Inflow {
     },
     end(error) {
       ending ??= { error }
+      // What came before the end is good: whoever asks again goes on behind it.
+      if (Number.isFinite(left) && left > 0 && filled > 0) pass()
       head.reject(error ?? cut())
       wake?.()
     },

@@ -30,7 +30,7 @@ export interface ProxyOptions {
   none?: string | undefined
 }
 
-/** Patience, all in milliseconds. */
+/** Patience, in milliseconds where nothing else is said. */
 export interface Timing {
   /** For a connection to be made [10 s]. */
   connectMs: number
@@ -44,6 +44,10 @@ export interface Timing {
   retryMaxMs: number
   /** A transfer gives up when nothing has moved for so long [15 min]. */
   noProgressMs: number
+  /** After this time a transfer can be called slow [1 s]; then more requests work side by side. */
+  slowMs: number
+  /** A stream that has carried less than this by then is slow, in bytes per second [16 MiB/s]. */
+  slowBytesPerSecond: number
 }
 
 const DEFAULT_TIMING: Timing = {
@@ -53,6 +57,8 @@ const DEFAULT_TIMING: Timing = {
   retryFirstMs: 500,
   retryMaxMs: 30_000,
   noProgressMs: 15 * 60_000,
+  slowMs: 1000,
+  slowBytesPerSecond: 16 * 1024 ** 2,
 }
 
 export interface HttpRequest {

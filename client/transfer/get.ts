@@ -74,6 +74,7 @@ export async function getVouched(
     content: openContent(connection, claim.record),
     budget,
     meter,
+    timing: connection.timing,
     signal: options.signal ?? new AbortController().signal,
   }
   if (typeof options.output !== 'string') return getIntoStream(context, options.output, options)

@@ -21,10 +21,7 @@ import type { RecordClaim } from './record.ts'
 export const STREAM_FROM_BYTES = 64 * 1024 ** 2
 /** What may wait for the disk before it is pushed there. */
 const FLUSH_BYTES = 256 * 1024 ** 2
-/** A stream that carries less after this time is helped by others. */
-const SLOW_BYTES_PER_MS = 16 * 1024
-const SLOW_AFTER_MS = 1000
-/** What each of them asks for at a time. */
+/** What each request on a slow network asks for. */
 const PIECE_BYTES_MIN = 1024 ** 2
 const PIECE_BYTES_MAX = 16 * 1024 ** 2
 
@@ -89,7 +86,7 @@ type Landed = (end: bigint, count: number) => void
 
 /** Fetches a run as one stream; answers what is left of it when that turns out to be slow. */
 async function fetchFast(
-  { content, signal }: ReceiveContext,
+  { content, timing, signal }: ReceiveContext,
   scratch: Scratch,
   run: Range,
   landed: Landed,
@@ -102,7 +99,7 @@ async function fetchFast(
     done += chunk.length
     landed(run.offset + BigInt(done), chunk.length)
     const tookMs = performance.now() - beganAtMs
-    const isSlow = tookMs > SLOW_AFTER_MS && done / tookMs < SLOW_BYTES_PER_MS
+    const isSlow = tookMs >= timing.slowMs && done * 1000 < timing.slowBytesPerSecond * tookMs
     if (isSlow && run.sizeBytes - done > PIECE_BYTES_MIN) slow.abort(interrupted('it is slow'))
   }
   try {

@@ -8,6 +8,7 @@ import type { Scratch } from '../disk/quarantine.ts'
 import { type ContentDigest, type ContentHasher, createContentHasher } from '../verify/digest.ts'
 import { checkPart } from '../verify/verifier.ts'
 import { type Budget, type BufferPool, countBuffers, createBufferPool } from './budget.ts'
+import type { Timing } from './connection.ts'
 import type { Content } from './content.ts'
 import { interrupted } from './interruption.ts'
 import type { Meter } from './meter.ts'
@@ -22,6 +23,7 @@ export interface ReceiveContext {
   content: Content
   budget: Budget
   meter: Meter
+  timing: Timing
   signal: AbortSignal
 }
 

@@ -30,8 +30,6 @@ const READ_BYTES = 1024 ** 2
 const CHUNK_BYTES = 256 * 1024
 /** Parts above this are read from their file twice rather than held in memory. */
 const LARGE_PART_BYTES = 32 * 1024 ** 2
-/** Who waits for memory for so long has a slow network: from then on parts need none. */
-const SLOW_MS = 1000
 
 export interface SendPlan {
   partSizeBytes: number
@@ -95,7 +93,8 @@ export async function sendAll(
     failure.abort(error)
   }
   try {
-    const reading = { source, plan, hasher, pool, budget, signal }
+    const { slowMs } = context.connection.timing
+    const reading = { source, plan, hasher, pool, budget, signal, slowMs }
     const parts =
       pool === undefined ? readTwice(reading, 1, budget.requests) : readBuffered(reading)
     for await (const read of parts) {
@@ -165,6 +164,8 @@ interface Reading {
   pool: (BufferPool & { sizeBytes: number }) | undefined
   budget: Budget
   signal: AbortSignal
+  /** Who waits for memory for so long has a slow network. */
+  slowMs: number
 }
 
 /** Buffers for the parts, or none when a part takes more than half of the memory. */
@@ -201,12 +202,12 @@ function isSkipped({ held, isSending }: SendPlan, part: Part): boolean {
 }
 
 async function* readBuffered(reading: Reading): AsyncGenerator<ReadPart> {
-  const { source, plan, hasher, pool, budget, signal } = reading
+  const { source, plan, hasher, pool, budget, signal, slowMs } = reading
   if (pool === undefined) return
   const count = countKnown(source, plan)
   for (let number = 1; count === undefined || number <= count; number++) {
     if (signal.aborted) throw interrupted(signal.reason)
-    const buffer = await acquireSoon(pool, source, signal)
+    const buffer = await acquireSoon(pool, source, slowMs, signal)
     // The network is slow: many requests side by side make up for it, and memory for none of them.
     if (buffer === undefined) return yield* readTwice(reading, number, budget.farRequests)
     const filled = await fillBuffer(source, buffer, hasher, signal)
@@ -229,11 +230,12 @@ async function* readBuffered(reading: Reading): AsyncGenerator<ReadPart> {
 async function acquireSoon(
   pool: BufferPool,
   source: Source,
+  waitMs: number,
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
   const ready = pool.tryAcquire()
   if (ready !== undefined || source.kind !== 'file') return ready ?? pool.acquire(signal)
-  const patience = AbortSignal.timeout(SLOW_MS)
+  const patience = AbortSignal.timeout(waitMs)
   try {
     return await pool.acquire(AbortSignal.any([signal, patience]))
   } catch (error) {
