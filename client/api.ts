@@ -2,7 +2,8 @@
  * The endpoints of the server as one typed function, from the table that the server mounts.
  */
 import { z } from 'zod'
-import { type Endpoint, type Endpoints, endpoints } from '../schemas/api.ts'
+import { type Endpoints, endpoints } from '../schemas/api.ts'
+import type { Endpoint } from '../schemas/endpoint.ts'
 import { ArtifactError, Problem, parseProblem } from '../schemas/problems.ts'
 import type { Connection, HttpReply } from './transfer/connection.ts'
 import { pause, retryDelayMs } from './transfer/retry.ts'
@@ -190,11 +191,15 @@ async function retrying<T>(
       return await attempt()
     } catch (error) {
       if (tried >= tries || !isPassing(error)) throw error
-      // The one call that does something new every time: it is not repeated into the unknown.
-      if (name === 'createToken' && error.code === 'unreachable') throw error
+      // What does something new every time is not repeated into the unknown.
+      if (isNewEveryTime(name) && error.code === 'unreachable') throw error
       await pause(retryDelayMs(connection.timing, tried, error), signal)
     }
   }
+}
+
+function isNewEveryTime(name: string): boolean {
+  return name === 'createToken' || name === 'makeSignInLink'
 }
 
 function hasReply<R extends object>(replies: R, status: PropertyKey): status is keyof R {

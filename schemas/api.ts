@@ -8,6 +8,8 @@
 import { z } from 'zod'
 import { AllotRun, Artifact, ArtifactParts, Run } from './artifact.ts'
 import { SealBatch, SealedBatch } from './batch.ts'
+import { Contents, GetContents } from './contents.ts'
+import type { Endpoint } from './endpoint.ts'
 import { LogInfo } from './log.ts'
 import {
   ArtifactPage,
@@ -19,7 +21,6 @@ import {
 } from './pages.ts'
 import { atName, inRun, inTask, Limit, NamePart, ofUpload, RunText } from './parameters.ts'
 import { Instant, TaskName, UploadId } from './primitives.ts'
-import type { ProblemCode } from './problems.ts'
 import { SignInLink } from './sign-in.ts'
 import { MakeStatement, Statement, Statements } from './statement.ts'
 import { CreatedToken, CreateToken, Token } from './token.ts'
@@ -35,25 +36,6 @@ import {
   Upload,
   UploadWithParts,
 } from './upload.ts'
-
-export interface Endpoint {
-  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
-  /** Parameters are written `:name`. */
-  path: string
-  summary: string
-  /** What the caller needs: nothing, any valid token, a scope for the named artifact, or `admin`. */
-  access: 'anyone' | 'token' | 'upload' | 'get' | 'list' | 'admin'
-  /** A page of the inspector asks it: the session of a browser will do instead of a token. GET alone. */
-  session?: true
-  params?: z.ZodObject
-  query?: z.ZodObject
-  body?: z.ZodObject
-  /** Replies in JSON by status. */
-  replies: Record<number, z.ZodType>
-  /** Replies in something else, by status. */
-  otherReplies?: Record<number, { description: string; contentType?: string }>
-  errors: readonly ProblemCode[]
-}
 
 /** What a seal can find, and what is found again when a failed upload is asked for. */
 const sealing = [
@@ -311,6 +293,16 @@ export const endpoints = {
       'blob_missing',
       'store_unavailable',
     ],
+  },
+  getContents: {
+    method: 'POST',
+    path: '/v1/tasks/:task/runs/:run/contents',
+    summary: 'Many small artifacts of a run at once: receipts, and bytes or grants',
+    access: 'get',
+    params: inTask.extend({ run: RunText }),
+    body: GetContents,
+    replies: { 200: Contents },
+    errors: ['store_unavailable'],
   },
   getChecksums: {
     method: 'GET',

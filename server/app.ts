@@ -10,6 +10,7 @@ import type { Delivery } from './delivery/artifacts.ts'
 import type { EventFeed } from './delivery/event-feed.ts'
 import { mountBatch } from './http/batch.ts'
 import { mountBlobs } from './http/blobs.ts'
+import { mountContents } from './http/contents.ts'
 import { mountEvents } from './http/events.ts'
 import { type Health, mountHealth } from './http/health.ts'
 import { mountLog } from './http/log.ts'
@@ -81,6 +82,7 @@ export function createApp(parts: AppParts): App {
   if (parts.door !== undefined) mountBlobs(app, parts.door)
   mountUploads(app, intake, parts.sealer, parts.heads)
   mountBatch(app, intake, parts.sealer)
+  mountContents(app, parts.delivery, parts.heads)
   mountLog(app, parts.delivery, intake, parts.heads)
   mountTasks(app, parts.delivery)
   mountTokens(app, intake.sql, intake.clock)

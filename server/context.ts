@@ -5,7 +5,8 @@
 import { Buffer } from 'node:buffer'
 import { randomUUID } from 'node:crypto'
 import { readProfile, writeProfile } from '../client/profile.ts'
-import { createToken, ensureAdminToken, isLiveSecret } from './access/tokens.ts'
+import { LINK_SECONDS, makeLink, readingScopes, SESSION_SECONDS_MAX } from './access/sign-in.ts'
+import { createToken, ensureAdminToken, findToken, isLiveSecret } from './access/tokens.ts'
 import { createApp } from './app.ts'
 import { type ReverifyStep, startReverifying } from './care/reverify.ts'
 import { scrubNext } from './care/scrub.ts'
@@ -46,6 +47,8 @@ export interface RunningServer extends AsyncDisposable {
   readonly url: string
   /** Path of the profile that was written, if any. */
   readonly profile: string | undefined
+  /** A link that signs a browser in to the inspector, once; only with a Postgres of its own. */
+  readonly inspector: string | undefined
   /** Rejects when what the server stands on is gone. Never resolves. */
   readonly failed: Promise<never>
 }
@@ -107,6 +110,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   // Event streams never end by themselves: they go before the listener waits for its requests.
   stack.defer(() => stop.abort())
   const profile = await keepProfile(config, sql, listener, clock)
+  const inspector =
+    config.database.kind === 'embedded'
+      ? await makeInspectorLink(sql, listener, profile?.token, clock)
+      : undefined
   stack.use(startSweeping(intake, sealer, config, log))
   stack.use(startLooking(intake, config, log, metrics))
   log.info(
@@ -117,7 +124,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const held = stack.move()
   return {
     url: listener.url,
-    profile,
+    profile: profile?.path,
+    inspector,
     failed: failure.promise,
     [Symbol.asyncDispose]: () => held.disposeAsync(),
   }
@@ -246,21 +254,33 @@ async function keepProfile(
   sql: Sql,
   { url }: Listener,
   clock: Clock,
-): Promise<string | undefined> {
+): Promise<{ path: string; token: string } | undefined> {
   const folder = config.profileFolder
   if (folder === undefined) return undefined
   const known = await readProfile(folder)
   const isGood = known !== undefined && (await isLiveSecret(sql, known.token, clock))
-  const token = isGood
-    ? known.token
-    : (
-        await createToken(
-          sql,
-          { name: 'local profile', scopes: ['admin'], ttlSeconds: null },
-          clock,
-        )
-      ).secret
-  return writeProfile(folder, { url, token })
+  const request = { name: 'local profile', scopes: ['admin'], ttlSeconds: null }
+  const token = isGood ? known.token : (await createToken(sql, request, clock)).secret
+  return { path: await writeProfile(folder, { url, token }), token }
+}
+
+/** For the token of the profile; without one for a token that is made for it and can only read. */
+async function makeInspectorLink(
+  sql: Sql,
+  { url }: Listener,
+  secret: string | undefined,
+  clock: Clock,
+): Promise<string | undefined> {
+  const known = secret === undefined ? undefined : await findToken(sql, secret, clock)
+  const request = {
+    name: 'inspector link',
+    scopes: ['get:*/**', 'list:*/**'],
+    ttlSeconds: LINK_SECONDS + SESSION_SECONDS_MAX,
+  }
+  const token = known ?? (await createToken(sql, request, clock)).token
+  // A profile may hold a token that somebody made narrow: the server runs without a link then.
+  if (readingScopes(token.scopes).length === 0) return undefined
+  return `${url}/sign-in/${(await makeLink(sql, token, clock)).secret}`
 }
 
 /** Sweeps now and then until disposed of; a round under way ends first. */

@@ -1,6 +1,7 @@
 /** OpenAPI 3.1 from the endpoint table: nothing in it is written twice. */
 import { createDocument, type ZodOpenApiObject, type ZodOpenApiOperationObject } from 'zod-openapi'
-import { type Endpoint, endpoints } from '../schemas/api.ts'
+import { endpoints } from '../schemas/api.ts'
+import type { Endpoint } from '../schemas/endpoint.ts'
 import { Beat, Event, Reset } from '../schemas/event.ts'
 import { PROBLEMS, Problem, type ProblemCode } from '../schemas/problems.ts'
 

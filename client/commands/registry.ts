@@ -28,6 +28,11 @@ export const clientCommands: readonly CommandEntry[] = [
     load: async () => (await import('./watch.ts')).watch,
   },
   {
+    name: 'inspect',
+    summary: 'Print a link that opens the inspector in a browser',
+    load: async () => (await import('./inspect.ts')).inspect,
+  },
+  {
     name: 'checksums',
     summary: 'Write the SHA256SUMS of a run, from the record',
     load: async () => (await import('./checksums.ts')).checksums,

@@ -51,12 +51,21 @@ export async function publishFile(
   { replace }: { replace: boolean },
 ): Promise<void> {
   try {
-    if (replace) await renamePatiently(draft, target)
-    else await renameToNew(draft, target)
+    await placeFile(draft, target, { replace })
     await syncFolder(dirname(target))
   } catch (error) {
     throw localError('write', target, error)
   }
+}
+
+/** {@link publishFile} for many: the name is not on the disk before {@link syncFolder} has been called. */
+export async function placeFile(
+  draft: string,
+  target: string,
+  { replace }: { replace: boolean },
+): Promise<void> {
+  if (replace) await renamePatiently(draft, target)
+  else await renameToNew(draft, target)
 }
 
 /** The error for a target that is there and must not be replaced. */

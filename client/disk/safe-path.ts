@@ -9,6 +9,8 @@ import { errorCode, localError } from './local-error.ts'
 
 /** Hands out the paths of one folder. */
 export interface FolderPaths {
+  /** The folder itself, without links. */
+  readonly root: string
   /**
    * The path for an artifact's name, with its folders made. Throws `unsafe_path` when the name is
    * not safe on this platform, meets another name that was handed out, or leads outside by a link.
@@ -26,6 +28,7 @@ export async function openFolderPaths(
   const folders = new Set<string>()
   const checked = new Set<string>()
   return {
+    root,
     async claim(name) {
       const fault = findFileNameFault(name, platform)
       if (fault !== undefined) throw unsafe(name, fault)

@@ -42,9 +42,9 @@ export interface Content {
   read(range: Range, sink: Sink, signal: AbortSignal, options?: ReadOptions): Promise<void>
 }
 
-/** The bytes of a sealed artifact, by ranges; asks for grants as they are needed. */
-export function openContent(connection: Connection, record: Artifact): Content {
-  const grants = createGrantCache(connection, record)
+/** The bytes of a sealed artifact, by ranges; asks for grants as they are needed, after the `first` one. */
+export function openContent(connection: Connection, record: Artifact, first?: Grant): Content {
+  const grants = createGrantCache(connection, record, first)
   return {
     async read(range, sink, signal, { isBulk } = {}) {
       let done = 0
@@ -80,9 +80,9 @@ interface GrantCache {
   drop(grant: Grant): void
 }
 
-function createGrantCache(connection: Connection, record: Artifact): GrantCache {
+function createGrantCache(connection: Connection, record: Artifact, first?: Grant): GrantCache {
   const { task, run, name } = record
-  let current: Grant | undefined
+  let current = first
   let pending: Promise<Grant> | undefined
   const isFresh = (grant: Grant) => Date.parse(grant.expiresAt) - Date.now() > GRANT_MARGIN_MS
   const fetchGrant = async (signal: AbortSignal) => {

@@ -5,19 +5,35 @@ import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { RunSelector } from '../../schemas/reference.ts'
 import { call } from '../api.ts'
+import { openDraftFolder } from '../disk/draft-folder.ts'
 import { type FolderPaths, openFolderPaths } from '../disk/safe-path.ts'
 import { type Trust, trustOf } from '../trust/trust.ts'
+import { acceptExisting } from './accept-existing.ts'
 import { type Budget, createBudget, DEFAULT_CONCURRENCY } from './budget.ts'
 import type { Connection } from './connection.ts'
-import { getVouched, type VouchedClaim } from './get.ts'
+import { getVouched } from './get.ts'
 import type { GetOptions, GetResult } from './get-options.ts'
+import {
+  cutIntoAnswers,
+  getSmall,
+  isSmallArtifact,
+  type SmallGet,
+  type SmallTarget,
+} from './get-small.ts'
 import { forEachLimited } from './limited.ts'
-import { createFailureLog, createTotalMeter, type FailedFile, filesAtOnce } from './many.ts'
+import {
+  createFailureLog,
+  createTotalMeter,
+  type FailedFile,
+  type FailureLog,
+  filesAtOnce,
+} from './many.ts'
 import { completeClaim } from './record.ts'
-import { verifyLocal } from './verify-file.ts'
 
 /** Largest page of the listing. */
 const PAGE = 1000
+/** Batches of small artifacts on their way at the same time. */
+const ANSWERS_AT_ONCE = 3
 
 export interface GetRunOptions extends Omit<GetOptions, 'output' | 'spool' | 'spoolFolder'> {
   /** Only names that begin with it. */
@@ -59,32 +75,93 @@ export async function getRun(
     records.length,
     records.reduce((sum, record) => sum + BigInt(record.sizeBytes), 0n),
   )
-  const limit = filesAtOnce(options.concurrency ?? DEFAULT_CONCURRENCY)
-  await forEachLimited(records, limit, async (record) => {
-    const sizeBytes = BigInt(record.sizeBytes)
+  const ledger: Ledger = {
+    log,
+    succeed(result) {
+      done.push(result)
+      total.end(result.artifact.name, BigInt(result.artifact.sizeBytes), true)
+    },
+    fail({ name, sizeBytes }, error) {
+      log.add(name, error)
+      total.end(name, BigInt(sizeBytes), false)
+    },
+  }
+  const targets = await claimPaths(paths, records, ledger)
+  const small = targets.filter(({ record }) => isSmallArtifact(record))
+  const large = targets.filter(({ record }) => !isSmallArtifact(record))
+  const atOnce = filesAtOnce(options.concurrency ?? DEFAULT_CONCURRENCY)
+  const getAlone = async (target: SmallTarget) => {
     try {
       if (log.fatal !== undefined) throw log.fatal
-      const onProgress = total.watchFile(record.name)
+      const onProgress = total.watchFile(target.record.name)
       const one = { ...options, trust, signal, onProgress }
-      done.push(await getOne(connection, budget, paths, record, one))
-      total.end(record.name, sizeBytes, true)
+      ledger.succeed(await getOne(connection, budget, target, one))
     } catch (error) {
-      log.add(record.name, error)
-      total.end(record.name, sizeBytes, false)
+      ledger.fail(target.record, error)
     }
-  })
+  }
+  const shared = { connection, budget, trust, signal, ...pickFlags(options) }
+  await Promise.all([
+    getTogether(shared, paths.root, small, ledger, (left) =>
+      forEachLimited(left, atOnce, getAlone),
+    ),
+    forEachLimited(large, atOnce, getAlone),
+  ])
   return { task, run: found, done, failed: log.failed }
+}
+
+/** Where the outcomes of files go. */
+interface Ledger {
+  log: FailureLog
+  succeed(result: GetResult): void
+  fail(record: Artifact, error: unknown): void
+}
+
+const pickFlags = ({ force = false, verify }: GetRunOptions) => ({ force, verify })
+
+/** Gets small artifacts in batches; those that a batch leaves go to `getAlone`. */
+async function getTogether(
+  job: Omit<SmallGet, 'run' | 'drafts'>,
+  root: string,
+  targets: readonly SmallTarget[],
+  { log, succeed }: Ledger,
+  getAlone: (left: SmallTarget[]) => Promise<void>,
+): Promise<void> {
+  const [first] = targets
+  if (first === undefined) return
+  const { task, run } = first.record
+  await using drafts = await openDraftFolder(root)
+  await forEachLimited(cutIntoAnswers(targets), ANSWERS_AT_ONCE, async (batch) => {
+    if (log.fatal !== undefined) return getAlone(batch)
+    const results = await getSmall({ ...job, run: { task, run }, drafts }, batch)
+    for (const result of results.values()) succeed(result)
+    await getAlone(batch.filter((target) => !results.has(target)))
+  })
+}
+
+/** The path of each record, in order; what cannot have one has failed. */
+async function claimPaths(
+  paths: FolderPaths,
+  records: readonly Artifact[],
+  { fail }: Ledger,
+): Promise<SmallTarget[]> {
+  const targets: SmallTarget[] = []
+  for (const record of records)
+    try {
+      targets.push({ record, path: await paths.claim(record.name) })
+    } catch (error) {
+      fail(record, error)
+    }
+  return targets
 }
 
 async function getOne(
   connection: Connection,
   budget: Budget,
-  paths: FolderPaths,
-  record: Artifact,
+  { record, path }: SmallTarget,
   options: GetRunOptions & { signal: AbortSignal; trust: Trust },
 ): Promise<GetResult> {
   const { signal, trust, verify } = options
-  const path = await paths.claim(record.name)
   const known = await completeClaim(connection, record, signal)
   const { checks } = await trust.vouch(known, { demand: verify, signal })
   const claim = { ...known, checks }
@@ -93,26 +170,6 @@ async function getOne(
   } catch (error) {
     if (!(error instanceof ArtifactError) || error.code !== 'target_exists') throw error
     return await acceptExisting(path, claim, signal, error)
-  }
-}
-
-/** A file that is there is good enough if it is this very artifact; else the first error stands. */
-async function acceptExisting(
-  path: string,
-  claim: VouchedClaim,
-  signal: AbortSignal,
-  refusal: ArtifactError,
-): Promise<GetResult> {
-  const checks = await verifyLocal(path, claim, { signal }).catch((error: unknown) => {
-    const isInterrupted = error instanceof ArtifactError && error.code === 'interrupted'
-    throw isInterrupted ? error : refusal
-  })
-  return {
-    artifact: claim.record,
-    path,
-    checks: [...checks, ...claim.checks],
-    receivedBytes: 0n,
-    resumedBytes: 0n,
   }
 }
 

@@ -97,13 +97,14 @@ export function checkReceipt(
   receipt: Receipt,
   leaf: Uint8Array | undefined,
   policy: Policy,
+  open: typeof openCheckpoint = openCheckpoint,
 ): CheckedReceipt {
   const bytes = leaf ?? receipt.extra
   if (bytes === undefined)
     throw new ArtifactError('log_missing', 'Cannot check the receipt: it carries no leaf', {
       expected: 'a line "extra" with the bytes of the leaf',
     })
-  const checkpoint = openCheckpoint(receipt.checkpoint, policy)
+  const checkpoint = open(receipt.checkpoint, policy)
   checkInclusion(receipt.index, hashLeaf(bytes), receipt.proof, checkpoint)
   return { index: receipt.index, leaf: bytes, checkpoint }
 }

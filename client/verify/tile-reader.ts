@@ -25,7 +25,7 @@ import {
   tileWidth,
 } from './tile.ts'
 
-/** Most tiles that one reader keeps; 32 MiB. */
+/** Most tiles that one reader keeps; 64 MiB with what is computed of them. */
 const KEPT_TILES_MAX = 4096
 
 export interface TileSource {
@@ -118,15 +118,23 @@ export function rootOfTile(bytes: Uint8Array): Hash {
   return rootOfSlots(bytes, 0, bytes.length / HASH_BYTES)
 }
 
+/** Hashes above those of a tile, level by level: many proofs ask for the same ones. */
+const computed = new WeakMap<Uint8Array, Hash[][]>()
+
+/** Root over `count` hashes, a power of two, that begin at a multiple of it. */
 function rootOfSlots(bytes: Uint8Array, start: number, count: number): Hash {
-  let hashes = Array.from({ length: count }, (_, at) => hashInTile(bytes, start + at))
-  while (hashes.length > 1) {
-    const pairs = hashes
-    hashes = Array.from({ length: pairs.length / 2 }, (_, at) =>
-      foldHashes(pairs.slice(2 * at, 2 * at + 2)),
-    )
-  }
-  return foldHashes(hashes)
+  if (count === 1) return hashInTile(bytes, start)
+  const known = computed.get(bytes) ?? []
+  computed.set(bytes, known)
+  const level = Math.log2(count)
+  const row = known[level] ?? []
+  known[level] = row
+  const at = start / count
+  const half = count / 2
+  const found =
+    row[at] ?? foldHashes([rootOfSlots(bytes, start, half), rootOfSlots(bytes, start + half, half)])
+  row[at] = found
+  return found
 }
 
 async function fetchEdge(

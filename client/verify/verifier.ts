@@ -10,6 +10,7 @@
 import type { Artifact, Part } from '../../schemas/artifact.ts'
 import { countParts, rangeOfPart } from '../../schemas/part-plan.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
+import { openCheckpoint } from './checkpoint.ts'
 import { type ContentDigest, EMPTY_SHA256 } from './digest.ts'
 import { checkLeaf, parseSealLeaf } from './leaf.ts'
 import type { Policy } from './policy.ts'
@@ -69,14 +70,16 @@ export function verifyWhole(
  * Checks signature, inclusion and leaf, in this order: a leaf that differs from the record accuses
  * somebody only when the log is known to have it. Throws `log_malformed`, `log_signature`,
  * `log_policy`, `log_inclusion`, `log_missing`, or `log_record` with both values. What is left is the
- * history: how the head in the result relates to those that were seen.
+ * history: how the head in the result relates to those that were seen. `open` may remember what
+ * {@link openCheckpoint} said of the very same note and policy.
  */
 export function verifyReceipt(
   { record, parts }: { record: Artifact; parts: readonly Part[] },
   receipt: string | Uint8Array,
   policy: Policy,
+  open: typeof openCheckpoint = openCheckpoint,
 ): CheckedReceipt {
-  const checked = checkReceipt(parseReceipt(receipt), undefined, policy)
+  const checked = checkReceipt(parseReceipt(receipt), undefined, policy, open)
   checkLeaf(parseSealLeaf(checked.leaf), record, parts)
   return checked
 }

@@ -73,6 +73,8 @@ async function runServer(raw: RawSettings, context: CommandContext): Promise<voi
   terminal.say(`artifact ${context.version} serves ${server.url}`)
   if (server.profile !== undefined)
     terminal.say(`The next terminal just works: artifact upload FILE TASK (${server.profile})`)
+  if (server.inspector !== undefined)
+    terminal.say(`Inspector: ${server.inspector} (signs in once, within 10 minutes)`)
   await Promise.race([server.failed, whenAborted(context.signal)])
 }
 

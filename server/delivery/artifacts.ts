@@ -48,7 +48,12 @@ export async function getArtifact(
     ? await findArtifact(delivery.sql, task, run, name)
     : undefined
   if (stored !== undefined) return stored
-  throw new ArtifactError(
+  throw noArtifact({ task, run, name })
+}
+
+/** The error for what is not there, and for what is not theirs to see. */
+export function noArtifact({ task, run, name }: Address): ArtifactError {
+  return new ArtifactError(
     'not_found',
     `Cannot find ${task}/${run}/${name}: there is no such artifact`,
   )
@@ -70,8 +75,16 @@ export async function grantContent(
   stored: StoredArtifact,
   bound: boolean,
 ): Promise<Grant> {
-  const { artifact, blobKey, blobTag } = stored
-  await checkServable(delivery.sql, artifact)
+  await checkServable(delivery.sql, stored.artifact)
+  return grantRead(delivery, stored, bound)
+}
+
+/** {@link grantContent} of what is known to be neither revoked nor removed. */
+export function grantRead(
+  delivery: Delivery,
+  { artifact, blobKey, blobTag }: StoredArtifact,
+  bound: boolean,
+): Promise<Grant> {
   return delivery.store.grantRead(blobKey, blobTag, {
     fileName: artifact.name.split('/').at(-1) ?? artifact.name,
     contentType: artifact.contentType,
@@ -121,7 +134,8 @@ export async function* formatChecksums(
   }
 }
 
-function isReadable(
+/** Whether any of the verbs is the principal's on this name, or it is anybody's to read. */
+export function isReadable(
   delivery: Delivery,
   principal: Principal,
   verbs: readonly Verb[],

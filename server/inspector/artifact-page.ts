@@ -16,7 +16,6 @@ import { readStandings } from '../records/inspection.ts'
 import { findLogKey } from '../records/log.ts'
 import { listVerifications } from '../records/verification.ts'
 import { addressOfRun, addressOfTask, commandToGet } from './addresses.ts'
-import { formatDuration } from './browser/measures.js'
 import { copyable } from './copyable.ts'
 import { findStoreOrigin, formatDownload } from './download.ts'
 import { formatReceiptWords } from './log-words.ts'
@@ -24,7 +23,7 @@ import { type InspectorParts, mountPage, type PageContext, renderPage } from './
 import { formatPartMap } from './part-map.ts'
 import { digestOf, type Html, nameOf, sizeOf, timeOf } from './pieces.ts'
 import { formatLabels, parseRunSelector } from './run-page.ts'
-import { formatOutcome, formatSealCheck, formatStanding, markOf } from './standing.ts'
+import { formatOutcome, formatSealCheck, formatStanding, formatTook, markOf } from './standing.ts'
 
 /** Verifications that are shown. */
 const VERIFICATIONS = 50
@@ -137,7 +136,7 @@ function formatLastFault(last: Verification | undefined): Html {
 ${
   last.outcome === 'missing'
     ? ''
-    : html`<dl class="facts"><div><dt>Expected</dt><dd>${show(last.expected)}</dd></div><div><dt>Found</dt><dd>${show(last.found)}</dd></div></dl>`
+    : html`<dl class="facts"><div class="fact-wide"><dt>Expected</dt><dd>${show(last.expected)}</dd></div><div class="fact-wide"><dt>Found</dt><dd>${show(last.found)}</dd></div></dl>`
 }</section>`
 }
 
@@ -150,7 +149,7 @@ function formatRecord(artifact: Artifact, leafIndex: number | undefined): Html {
 <div><dt>Size</dt><dd>${sizeOf(sizeBytes)}</dd></div>
 <div><dt>Sealed</dt><dd>${timeOf(sealedAt)}</dd></div>
 <div><dt>By</dt><dd title="Token ${sealedBy.tokenId}">${nameOf(sealedBy.tokenName)}</dd></div>
-<div><dt>Took</dt><dd>${formatDuration(seconds)} <span class="dim">from opening to seal</span></dd></div>
+<div><dt>Took</dt><dd>${formatTook(seconds)} <span class="dim">from opening to seal</span></dd></div>
 <div><dt>Checked</dt><dd>${formatSealCheck(policy)}</dd></div>
 <div><dt>Log</dt><dd>${leafIndex === undefined ? 'not in it' : html`leaf ${leafIndex}`}</dd></div>
 <div><dt>Type</dt><dd>${nameOf(contentType)}</dd></div>
@@ -165,7 +164,7 @@ function formatVerifications(artifact: Artifact, verifications: readonly Verific
 ${verifications.map(
   (
     seen,
-  ) => html`<tr><th scope="row">${timeOf(seen.at)}</th><td data-label="Outcome">${formatOutcome(seen)}</td><td data-label="Read" class="number">${sizeOf(seen.bytes)}</td><td data-label="Took" class="number">${formatDuration(seen.seconds)}</td></tr>
+  ) => html`<tr><th scope="row">${timeOf(seen.at)}</th><td data-label="Outcome">${formatOutcome(seen)}</td><td data-label="Read" class="number">${sizeOf(seen.bytes)}</td><td data-label="Took" class="number">${formatTook(seen.seconds)}</td></tr>
 `,
 )}<tr><th scope="row">${timeOf(artifact.sealedAt)}</th><td data-label="Outcome">${markOf('good', formatSealCheck(artifact.policy))}</td><td data-label="Read" class="number">${artifact.policy === 'reread' ? sizeOf(artifact.sizeBytes) : ''}</td><td data-label="Took" class="number"></td></tr>
 </tbody></table></div>

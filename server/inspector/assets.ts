@@ -22,7 +22,9 @@ export interface Assets {
 }
 
 /** Files of other packages that the pages load, by the name they get here. */
-const VENDORED: Readonly<Record<string, string>> = {}
+const VENDORED: Readonly<Record<string, string>> = {
+  'sha256.js': 'hash-wasm/dist/sha256.umd.min.js',
+}
 
 const TYPES: Readonly<Record<string, string>> = {
   css: 'text/css; charset=utf-8',

@@ -17,17 +17,21 @@ export interface Bar {
 const BAR = 7
 const GAP = 2
 const HEIGHT = 44
+/** Room for so many bars at least, so that the first runs of a task are not blocks. */
+const BARS_MIN = 16
 
 /** Bars from left to right, as high as their share of the largest one; `label` says it all in words. */
 export function barChart(bars: readonly Bar[], label: string): Html {
-  const width = Math.max(1, bars.length * (BAR + GAP) - GAP)
+  const slots = Math.max(BARS_MIN, bars.length)
+  const width = slots * (BAR + GAP) - GAP
+  const left = (slots - bars.length) * (BAR + GAP)
   const most = Math.max(...bars.map(({ value }) => value), 1)
-  return html`<svg class="chart" role="img" aria-label="${label}" viewBox="0 0 ${width} ${HEIGHT}" width="${width}" height="${HEIGHT}" preserveAspectRatio="xMaxYMax meet">
+  return html`<svg class="chart chart-bars" role="img" aria-label="${label}" viewBox="0 0 ${width} ${HEIGHT}" preserveAspectRatio="none">
 <line class="chart-base" x1="0" y1="${HEIGHT - 0.5}" x2="${width}" y2="${HEIGHT - 0.5}"/>
 ${bars.map((bar, index) => {
   const height = Math.max(1.5, (bar.value / most) * (HEIGHT - 2))
   const kind = bar.isOdd ? ' chart-odd' : bar.isLast === true ? ' chart-last' : ''
-  return html`<rect class="chart-bar${kind}" x="${index * (BAR + GAP)}" y="${(HEIGHT - height).toFixed(1)}" width="${BAR}" height="${height.toFixed(1)}"><title>${bar.title}</title></rect>`
+  return html`<rect class="chart-bar${kind}" x="${left + index * (BAR + GAP)}" y="${(HEIGHT - height).toFixed(1)}" width="${BAR}" height="${height.toFixed(1)}"><title>${bar.title}</title></rect>`
 })}</svg>`
 }
 

@@ -38,7 +38,9 @@ export function formatDownload(
 <p class="download-controls"><button type="button" class="primary" id="download-start" hidden>Download, verified</button>
 <button type="button" id="download-cancel" hidden>Cancel</button></p>
 <div id="download-progress" hidden><progress id="download-bar" max="1000" value="0" aria-labelledby="download-words"></progress></div>
+<p id="download-numbers" class="numbers"></p>
 <p id="download-words" role="status"></p>
+<div id="download-refusal"></div>
 <noscript><p>Without JavaScript this page cannot check what it downloads, so it offers the command alone.</p></noscript>
 <p class="fine">The browser hashes the bytes while they come and keeps the file only if its size, every part and the whole agree with the record on this page. It takes this page at its word for the record; the command also checks the proof against a log that it remembers.</p>
 </div>`

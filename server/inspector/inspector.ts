@@ -23,6 +23,8 @@ function sendAsset(c: PageContext): Response | undefined {
     'content-type': asset.contentType,
     'cache-control': 'public, max-age=31536000, immutable',
     'cross-origin-resource-policy': 'same-origin',
+    // A worker brings its own policy: the one that hashes compiles WebAssembly, which no page may.
+    'content-security-policy': "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'",
     vary: 'accept-encoding',
   })
   if (!acceptsGzip(c)) return new Response(asset.bytes, { headers })

@@ -19,7 +19,7 @@ export function formatPartMap(
   if (parts.length === 0) return html`<p>It is empty: there are no parts.</p>`
   if (parts.length === 1) return html`<p>One part, the whole: its digest is the one above.</p>`
   const bad = parts.find(({ sha256 }) => sha256 === view.badSha256)
-  return html`<p>${parts.length} parts of ${sizeOf(artifact.partSizeBytes)}, the last of ${sizeOf(parts.at(-1)?.sizeBytes ?? 0)}. Each was checked by its own SHA-256 when it came; equal shades stand for equal beginnings of a digest.</p>
+  return html`<p>${parts.length} parts of ${sizeOf(artifact.partSizeBytes)}, the last of ${sizeOf(parts.at(-1)?.sizeBytes ?? 0)}. Each was checked by its own SHA-256 when it came. Shades come from the digests: equal parts look alike.</p>
 ${bad === undefined ? '' : html`<p class="odd-words">Part ${bad.number} is the one that did not agree.</p>`}
 ${drawParts(parts, bad)}
 <details id="parts" ${view.isOpen ? html`open` : ''}><summary>Digests of the parts</summary>

@@ -10,11 +10,10 @@ import type { App } from '../http/mount.ts'
 import { listArtifacts } from '../records/artifacts.ts'
 import { readStandings, type Standing } from '../records/inspection.ts'
 import { addressOfArtifact, addressOfRun, addressOfTask, commandToGet } from './addresses.ts'
-import { formatDuration } from './browser/measures.js'
 import { copyable, shortDigest } from './copyable.ts'
 import { type InspectorParts, mountPage, renderPage } from './page.ts'
 import { emptyState, type Html, nameOf, sizeOf, timeOf } from './pieces.ts'
-import { formatStanding } from './standing.ts'
+import { formatStanding, formatTook } from './standing.ts'
 
 const ROWS = 100
 
@@ -88,7 +87,7 @@ ${artifacts.map((artifact, index) => {
 <th scope="row"><a href="${addressOfArtifact(artifact)}">${nameOf(artifact.name)}</a>${formatLabels(artifact.labels)}</th>
 <td data-label="Size" class="number">${sizeOf(artifact.sizeBytes)}</td>
 <td data-label="SHA-256">${shortDigest(artifact.sha256)}</td>
-<td data-label="Sealed">${timeOf(artifact.sealedAt)}<span class="under">took ${formatDuration(seconds)}</span></td>
+<td data-label="Sealed">${timeOf(artifact.sealedAt)}<span class="under">took ${formatTook(seconds)}</span></td>
 <td data-label="State">${standing === undefined ? '' : formatStanding(artifact, standing)}</td>
 <td data-label="Log" class="number">${standing?.leafIndex === undefined ? html`<span class="dim">not in it</span>` : standing.leafIndex}</td>
 <td data-label="Command">${copyable(commandToGet(artifact.reference), 'short')}</td>

@@ -3,6 +3,7 @@ import { html } from 'hono/html'
 import type { Artifact } from '../../schemas/artifact.ts'
 import type { Verification } from '../../schemas/verification.ts'
 import type { Standing } from '../records/inspection.ts'
+import { formatDuration } from './browser/measures.js'
 import { type Html, timeOf } from './pieces.ts'
 
 /** What a mark means, told by shape and word as well as by colour. */
@@ -55,4 +56,9 @@ const MISMATCHES: Readonly<Record<string, string>> = {
   part_mismatch: 'A part differs',
   digest_mismatch: 'Another SHA-256',
   precondition_failed: 'Another object in its place',
+}
+
+/** How long something took. */
+export function formatTook(seconds: number): string {
+  return seconds < 1 ? 'under 1 s' : formatDuration(seconds)
 }

@@ -9,11 +9,12 @@ import type { Sql } from '../records/database.ts'
 import { type ArtifactLine, listNameLines, listRunLines } from '../records/inspection.ts'
 import { listRuns } from '../records/tasks.ts'
 import { addressOfArtifact, addressOfRun, addressOfTask } from './addresses.ts'
-import { formatDuration, formatSize } from './browser/measures.js'
+import { formatSize } from './browser/measures.js'
 import { barChart, describeDeparture } from './chart.ts'
 import { formatFaults } from './faults.ts'
 import { type InspectorParts, mountPage, renderPage } from './page.ts'
 import { emptyState, type Html, nameOf, sizeOf, timeOf } from './pieces.ts'
+import { formatTook } from './standing.ts'
 
 const RUNS = 25
 /** Artifacts of a run that are looked at; what is beyond them is on the page of the run. */
@@ -142,7 +143,7 @@ function formatHistory(task: string, history: readonly ArtifactLine[]): Html {
   return html`<article class="history${isOdd ? ' history-odd' : ''}">
 <h3><a href="${addressOfArtifact({ task, ...last.line })}">${nameOf(last.line.name)}</a></h3>
 <div class="history-pair">
-<div><p class="history-now">${sizeOf(last.line.sizeBytes)}</p>
+<div><p class="history-now"><span class="under">Size</span>${sizeOf(last.line.sizeBytes)}</p>
 ${barChart(
   points.map((point, index) => ({
     value: Number(point.line.sizeBytes),
@@ -152,11 +153,11 @@ ${barChart(
   })),
   `Size over ${points.length} runs, ${odd.length === 0 ? 'none unusual' : `${odd.length} unusual`}`,
 )}</div>
-<div><p class="history-now">${formatDuration(last.seconds)}</p>
+<div><p class="history-now"><span class="under">Duration</span>${formatTook(last.seconds)}</p>
 ${barChart(
   points.map((point, index) => ({
     value: point.seconds,
-    title: `Run ${point.line.run}: ${formatDuration(point.seconds)} from opening to seal`,
+    title: `Run ${point.line.run}: ${formatTook(point.seconds)} from opening to seal`,
     isOdd: false,
     isLast: index === points.length - 1,
   })),
@@ -169,7 +170,7 @@ ${barChart(
 ${[...points].reverse().map(
   (
     point,
-  ) => html`<tr><th scope="row"><a href="${addressOfArtifact({ task, ...point.line })}">${point.line.run}</a></th><td data-label="Sealed">${timeOf(point.line.sealedAt.toISOString())}</td><td data-label="Size" class="number">${sizeOf(point.line.sizeBytes)}</td><td data-label="Took" class="number">${formatDuration(point.seconds)}</td><td data-label="Against the usual">${point.departure === undefined ? 'as usual' : html`<strong class="odd-words">${point.departure}</strong>`}</td></tr>
+  ) => html`<tr><th scope="row"><a href="${addressOfArtifact({ task, ...point.line })}">${point.line.run}</a></th><td data-label="Sealed">${timeOf(point.line.sealedAt.toISOString())}</td><td data-label="Size" class="number">${sizeOf(point.line.sizeBytes)}</td><td data-label="Took" class="number">${formatTook(point.seconds)}</td><td data-label="Against the usual">${point.departure === undefined ? 'as usual' : html`<strong class="odd-words">${point.departure}</strong>`}</td></tr>
 `,
 )}</tbody></table></details>
 </article>`

@@ -25,7 +25,8 @@ export function uploadRow(icons: Icons, content?: RowContent): Html {
   return html`<li class="upload" data-state="${state}" ${facts === undefined ? '' : html`data-id="${facts.id}" data-facts="${JSON.stringify(facts)}"`}>
 <div class="upload-head">
 <p class="upload-state"><svg class="icon" aria-hidden="true" focusable="false"><use data-field="icon" href="${icons(state)}"></use></svg><span data-field="word">${view?.word}</span></p>
-<h3 class="upload-name">${facts === undefined ? blankName() : nameOfUpload(facts)}</h3>
+<div class="upload-title"><h3 class="upload-name">${facts === undefined ? blankName() : nameOfUpload(facts)}</h3>
+<p class="upload-attempt" data-field="attempt" title="${facts?.restartedAt ? formatUtc(facts.restartedAt) : ''}">${view?.attempt}</p></div>
 <p class="upload-percent" data-field="percent">${view?.percent}</p>
 </div>
 <div class="bars" aria-hidden="true">${bar('sent', view?.sent)}${bar('verified', view?.verified ?? undefined, view?.verified === null || view === undefined)}</div>
@@ -33,7 +34,7 @@ export function uploadRow(icons: Icons, content?: RowContent): Html {
 <span data-field="amount" title="${view?.exact}">${view?.amount}</span>
 <span data-field="pace">${view?.pace}</span>
 <span data-field="left">${view?.left}</span>
-<span class="upload-note"><span data-field="attempt" class="upload-attempt" title="${facts?.restartedAt ? formatUtc(facts.restartedAt) : ''}">${view?.attempt}</span> <span class="upload-who">by <bdi data-field="who">${revealText(facts?.who ?? '')}</bdi></span></span>
+<span class="upload-who">by <bdi data-field="who">${revealText(facts?.who ?? '')}</bdi></span>
 <span data-field="moved" title="${facts === undefined ? '' : formatUtc(facts.movedAt)}">${view?.moved}</span>
 </p>
 ${problemOf(facts, view)}

@@ -54,7 +54,15 @@ export async function checkServable(
   sql: AnySql,
   artifact: { task: string; run: number; name: string },
 ): Promise<void> {
-  const statements = await listStatements(sql, artifact)
+  judgeStatements(artifact, await findLeaves(sql, artifact))
+}
+
+/** {@link checkServable} by the leaves of the artifact. */
+export function judgeStatements(
+  artifact: { task: string; run: number; name: string },
+  leaves: readonly LeafRow[],
+): void {
+  const statements = leaves.flatMap(readStatement)
   const worst = statements.find(({ kind }) => kind === 'remove') ?? statements[0]
   if (worst === undefined) return
   const [code, state] =

@@ -52,7 +52,7 @@ export async function findReceipt(
   const [leaf] = await findLeaves(sql, artifact)
   if (leaf === undefined || heads.newest() === undefined) return undefined
   const head = await heads.waitFor(leaf.idx + 1, patienceMs)
-  if (head !== undefined) return makeReceipt(sql, head, leaf)
+  if (head !== undefined) return createReceiptMaker(sql, head)(leaf)
   throw new ArtifactError(
     'receipt_pending',
     `Cannot prove ${artifact.task}/${artifact.run}/${artifact.name} yet: it is not signed`,
@@ -60,10 +60,14 @@ export async function findReceipt(
 }
 
 /**
- * The receipt of a leaf under a head that covers it. Every tile on the way is checked against the
- * signed root: a server whose tables were altered gives no receipt at all. Throws `log_inclusion`.
+ * Makes receipts of leaves under a head that covers them. Every tile on the way is checked against the
+ * signed root, once for all of them: a server whose tables were altered gives no receipt at all. The
+ * function throws `log_inclusion`.
  */
-async function makeReceipt(sql: AnySql, head: SignedHead, row: LeafRow): Promise<string> {
+export function createReceiptMaker(
+  sql: AnySql,
+  head: SignedHead,
+): (row: LeafRow) => Promise<string> {
   const readNodes = createTileReader(head, {
     async fetchTile(tile) {
       const bytes = await readTile(sql, head, tile)
@@ -71,6 +75,8 @@ async function makeReceipt(sql: AnySql, head: SignedHead, row: LeafRow): Promise
       throw new ArtifactError('log_missing', `Cannot read tile ${tile.level}/${tile.index}`)
     },
   })
-  const proof = await proveInclusion(row.idx, head.size, readNodes)
-  return formatReceipt({ extra: row.leaf, index: row.idx, proof, checkpoint: head.note })
+  return async (row) => {
+    const proof = await proveInclusion(row.idx, head.size, readNodes)
+    return formatReceipt({ extra: row.leaf, index: row.idx, proof, checkpoint: head.note })
+  }
 }

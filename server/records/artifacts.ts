@@ -117,6 +117,19 @@ export async function findArtifact(
   return row === undefined ? undefined : formatStored(row)
 }
 
+/** The records of these names of one run, as far as they are sealed; in no order. */
+export async function findStored(
+  sql: AnySql,
+  task: string,
+  run: number,
+  names: readonly string[],
+): Promise<StoredArtifact[]> {
+  const rows = await sql<ArtifactRow[]>`
+    select ${columns(sql)} from artifact.artifact
+    where task = ${task} and run = ${run} and name = any(${[...names]}::text[])`
+  return rows.map(formatStored)
+}
+
 /** Which of these names are sealed, and as what; in no order. */
 export async function findArtifacts(
   sql: AnySql,

@@ -59,7 +59,11 @@ export interface ArtifactLine {
 const line = (sql: AnySql) => sql`
   run, name, size as "sizeBytes", opened_at as "openedAt", sealed_at as "sealedAt"`
 
-/** The first artifacts by name of each of these runs, at most `each` of them. */
+/**
+ * The first artifacts by name of each of these runs, at most `each` of them. Compared as rows, here
+ * and below, they are read in the order of an index; given column by column, Postgres may expect few
+ * rows and sort all of a run that has very many.
+ */
 export async function listRunLines(
   sql: AnySql,
   task: string,
@@ -70,7 +74,8 @@ export async function listRunLines(
     select line.* from unnest(${[...runs]}::int[]) as wanted (run)
     cross join lateral (
       select ${line(sql)} from artifact.artifact
-      where artifact.task = ${task} and artifact.run = wanted.run order by name limit ${each}
+      where (task, run, name) >= (${task}, wanted.run, '') and (task, run) <= (${task}, wanted.run)
+      order by task, run, name limit ${each}
     ) as line
     order by line.run desc, line.name`
 }
@@ -86,7 +91,8 @@ export async function listNameLines(
     select line.* from unnest(${[...names]}::text[]) as wanted (name)
     cross join lateral (
       select ${line(sql)} from artifact.artifact
-      where artifact.task = ${task} and artifact.name = wanted.name order by run desc limit ${each}
+      where (task, name) >= (${task}, wanted.name) and (task, name) <= (${task}, wanted.name)
+      order by task, name, run desc limit ${each}
     ) as line
     order by line.name, line.run desc`
 }

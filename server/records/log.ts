@@ -106,9 +106,25 @@ export async function findLeaves(
   sql: AnySql,
   artifact: { task: string; run: number; name: string },
 ): Promise<LeafRow[]> {
+  return findLeavesOfRun(sql, artifact.task, artifact.run, [artifact.name])
+}
+
+/**
+ * The same for many names of one run, in the order of the log. Seals and what came later are asked
+ * for apart, since each kind has an index of its own, and together they would be a scan of the log.
+ */
+export async function findLeavesOfRun(
+  sql: AnySql,
+  task: string,
+  run: number,
+  names: readonly string[],
+): Promise<LeafRow[]> {
+  const select = sql`select idx, kind, task, run, name, leaf, leaf_hash as "leafHash" from artifact.log_leaf`
+  const named = sql`task = ${task} and run = ${run} and name = any(${[...names]}::text[])`
   const rows = await sql<LeafColumns[]>`
-    select idx, kind, task, run, name, leaf, leaf_hash as "leafHash" from artifact.log_leaf
-    where task = ${artifact.task} and run = ${artifact.run} and name = ${artifact.name}
+    ${select} where kind = 'seal' and ${named}
+    union all
+    ${select} where kind <> 'seal' and ${named}
     order by idx`
   return rows.map(parseLeafRow)
 }

@@ -1,7 +1,8 @@
 /** Who gets what answer, at every door. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { type Endpoint, endpoints } from '../../schemas/api.ts'
+import { endpoints } from '../../schemas/api.ts'
+import type { Endpoint } from '../../schemas/endpoint.ts'
 import { CreatedToken } from '../../schemas/token.ts'
 import { type JsonReply, startTestServer, type TestServer } from '../support/server.ts'
 import {

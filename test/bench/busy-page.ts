@@ -42,7 +42,7 @@ export async function watchPage(
   await context.addCookies([{ name, value, url }])
   const page = await context.newPage()
   await page.goto(url)
-  await page.locator('progress').first().waitFor()
+  await page.locator('progress.bar-sent').first().waitFor()
   const session = await context.newCDPSession(page)
   await session.send('Performance.enable')
   const read = async () => {
@@ -62,6 +62,6 @@ export async function watchPage(
     scriptMs: perSecond('ScriptDuration'),
     layoutMs: perSecond('LayoutDuration') + perSecond('RecalcStyleDuration'),
     heapBytes: after.get('JSHeapUsedSize') ?? 0,
-    rows: await page.locator('progress').count(),
+    rows: await page.locator('progress.bar-sent').count(),
   }
 }

@@ -7,6 +7,7 @@ import { findFloors } from './floors.ts'
 import type { Options } from './options.ts'
 import { type Ours, startOurs } from './ours.ts'
 import { findPeers } from './peers.ts'
+import { cleanWhenStopped } from './stopping.ts'
 import { type Store, startStore, useStore } from './store.ts'
 import { ask, type Tool } from './tools.ts'
 
@@ -55,7 +56,7 @@ export async function openField({ options, program, bytes, host }: FieldOptions)
   const { parent, isOnDisk } = choosePlace(bytes, options.workFolder)
   await using stack = new AsyncDisposableStack()
   const folder = stack.adopt(mkdtempSync(join(parent, 'artifact-bench-')), remove)
-  stack.defer(removeWhenStopped(folder))
+  stack.defer(cleanWhenStopped(() => remove(folder)))
   // The embedded Postgres runs as another user when this runs as root, and must reach its folder.
   await chmod(folder, 0o711)
   const isWanted = (key: string) => options.tools?.includes(key) ?? true
@@ -115,17 +116,4 @@ function readFree(folder: string): number {
 
 function remove(folder: string): void {
   rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
-}
-
-/**
- * Removes the folder when a signal ends this program; servers and store end by themselves, since they
- * get the signal too or see their input end. Returns what takes that back.
- */
-function removeWhenStopped(folder: string): () => void {
-  const stop = (signal: NodeJS.Signals) => {
-    remove(folder)
-    process.exit(signal === 'SIGINT' ? 130 : 143)
-  }
-  process.once('SIGINT', stop).once('SIGTERM', stop)
-  return () => process.off('SIGINT', stop).off('SIGTERM', stop)
 }

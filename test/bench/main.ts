@@ -8,6 +8,7 @@
 import { spawnSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { measureFar } from './far.ts'
 import { formatMachine } from './machine.ts'
 import { measureMemory } from './memory.ts'
 import { HELP, type Options, type PartName, parseOptions, shrink } from './options.ts'
@@ -27,6 +28,7 @@ const MEASURES: readonly [parts: readonly PartName[], measure: Measure][] = [
   [['folder'], measureFolders],
   [['start'], measureStarts],
   [['memory'], measureMemory],
+  [['far'], measureFar],
 ]
 
 await main()

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { parseSize } from './loads.ts'
+import { VERBS, type Verb } from './rounds.ts'
 
 /** The parts of the benchmark, in the order in which they run. */
 export const PARTS = ['upload', 'get', 'folder', 'start', 'memory', 'far', 'scale'] as const
@@ -24,6 +25,7 @@ export const HELP = `npm run bench -- [OPTION]…
   --s3-endpoint URL    a store that runs already, keys in AWS_* [Ceph from its Debian packages]
   --s3-bucket NAME     its bucket [bench]
   --far-size SIZE      what crosses the far network [64MiB]
+  --far-verb VERB,…    of upload, get [both]
   --far-control NAME   congestion control of both its ends [cubic]
   --memory-size SIZE   the large file of the memory part [10GiB]
   --json PATH          every sample, for machines
@@ -43,6 +45,7 @@ export interface Options {
   workFolder: string | undefined
   s3: { endpoint: string; bucket: string } | undefined
   farBytes: number
+  farVerbs: readonly Verb[]
   farControl: string
   memoryBytes: number
   json: string | undefined
@@ -70,6 +73,7 @@ export function parseOptions(words: readonly string[]): Options {
       's3-endpoint': { type: 'string' },
       's3-bucket': { type: 'string', default: 'bench' },
       'far-size': { type: 'string', default: '64MiB' },
+      'far-verb': { type: 'string', default: 'upload,get' },
       'far-control': { type: 'string', default: 'cubic' },
       'far-clients': { type: 'string' },
       'memory-size': { type: 'string', default: '10GiB' },
@@ -90,6 +94,7 @@ export function parseOptions(words: readonly string[]): Options {
     workFolder: values['work-dir'],
     s3: endpoint === undefined ? undefined : { endpoint, bucket: values['s3-bucket'] },
     farBytes: parseSize(values['far-size']),
+    farVerbs: VERBS.filter((verb) => split(values['far-verb']).includes(verb)),
     farControl: values['far-control'],
     memoryBytes: parseSize(values['memory-size']),
     json: values.json,
@@ -106,7 +111,7 @@ export function shrink(options: Options): Options {
     only: ['upload', 'get', 'folder', 'start', 'memory'],
     sizes: [parseSize('1MiB')],
     folders: [{ files: 10, each: 1024 }],
-    rounds: 2,
+    rounds: 1,
     tools: ['ours-files', 'openssl'],
     memoryBytes: parseSize('1MiB'),
     workFolder: options.workFolder ?? tmpdir(),

@@ -4,7 +4,9 @@ import { dirname, join } from 'node:path'
 import { measure, run, type Sample } from './measure.ts'
 import type { Load, Step, Tool } from './tools.ts'
 
-export type Verb = 'upload' | 'get'
+/** Ways to move a load. */
+export const VERBS = ['upload', 'get'] as const
+export type Verb = (typeof VERBS)[number]
 
 /** One table: who did it, and what each run cost. */
 export interface Result {

@@ -50,12 +50,11 @@ export async function measureLoad(
   load: Load,
   options: Options,
   voice: Voice,
-  prefix: readonly string[] = [],
 ): Promise<void> {
   for (const verb of verbs) {
-    const result = await runRounds(verb, field.tools, load, options.rounds, voice.report, prefix)
+    const result = await runRounds(verb, field.tools, load, options.rounds, voice.report)
     voice.show({
-      title: `${verb} ${load.title}${prefix.length === 0 ? '' : ' over the far network'}`,
+      title: `${verb} ${load.title}`,
       text: formatResult(result),
       about: field.about,
       data: result,

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { findOverflow, findViolations } from '../support/accessibility.ts'
 import { openBrowser, type TestBrowser } from '../support/browser.ts'
 
 let browser: TestBrowser
@@ -75,4 +76,19 @@ it('reports a request to another origin that the policy lets through', async () 
   await tab.page.goto('http://localhost:9/').catch(() => undefined)
   expect(tab.faults).toEqual(['foreign request: http://localhost:9/'])
   await expect(tab[Symbol.asyncDispose]()).rejects.toThrow('foreign request')
+})
+
+it('finds what is wrong for those who cannot see, under any policy', async () => {
+  await using site = await serve('<img src="/icon"><h1>Title</h1>')
+  await using tab = await browser.open({ url: site.url })
+  await tab.page.goto('/')
+  const violations = await findViolations(tab.page)
+  expect(violations.map((text) => text.split(':')[0])).toContain('image-alt')
+})
+
+it('finds by how much a page is too wide', async () => {
+  await using site = await serve(`<pre>${'x'.repeat(1000)}</pre>`)
+  await using tab = await browser.open({ url: site.url, viewport: { width: 320, height: 400 } })
+  await tab.page.goto('/')
+  expect(await findOverflow(tab.page)).toBeGreaterThan(1000)
 })

@@ -1,7 +1,8 @@
 /** Whatever a client sends, it is never the server that failed. */
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Endpoint, endpoints } from '../../schemas/api.ts'
+import { endpoints } from '../../schemas/api.ts'
+import type { Endpoint } from '../../schemas/endpoint.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { makeContent, openTestUpload, sealContent } from '../support/upload.ts'
 

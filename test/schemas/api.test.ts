@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import type { Endpoint } from '../../schemas/api.ts'
 import { endpoints } from '../../schemas/api.ts'
+import type { Endpoint } from '../../schemas/endpoint.ts'
 import { PAGE_DEFAULT, PAGE_MAX } from '../../schemas/pages.ts'
 import { PROBLEMS } from '../../schemas/problems.ts'
 import { OpenUpload, RequestGrants, SealUpload } from '../../schemas/upload.ts'

@@ -19,6 +19,8 @@ export type Fault =
   | { kind: 'stall-reply'; afterBytes: number }
   /** Takes the request and never answers. */
   | { kind: 'stall-request' }
+  /** Lets the request through when the promise resolves. */
+  | { kind: 'wait'; until: Promise<void> }
   /** Inverts one bit of the body that goes to the server. */
   | { kind: 'flip-request'; atByte: number }
   /** Inverts one bit of the body that comes from the server. */
@@ -94,6 +96,9 @@ function spoil(
     }
     case 'stall-request':
       incoming.resume()
+      return
+    case 'wait':
+      void fault.until.then(() => pass(undefined, serverUrl, incoming, outgoing))
       return
     default:
       pass(fault, serverUrl, incoming, outgoing)

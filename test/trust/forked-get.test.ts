@@ -33,6 +33,16 @@ async function uploadLeaf(name: string): Promise<Uint8Array> {
   return parseReceipt(await readFile(receipt)).extra ?? new Uint8Array()
 }
 
+/** Many at once, each with the receipt of the one in the middle. */
+const forgeContents = (receipt: string) =>
+  JSON.stringify({
+    items: ['one', 'two', 'three'].map((name) => ({
+      outcome: 'content',
+      receipt,
+      content: Buffer.from(`${name}\n`).toString('base64'),
+    })),
+  })
+
 describe('artifact get', () => {
   it('ends with 3 when the log forked, shows the evidence and keeps it', async () => {
     const leaves = [await uploadLeaf('one'), await uploadLeaf('two'), await uploadLeaf('three')]
@@ -46,7 +56,9 @@ describe('artifact get', () => {
     proxy.fault = ({ path }) =>
       path.endsWith('/receipt')
         ? { kind: 'answer', status: 200, body: receipt }
-        : forged.answer(path)
+        : path.endsWith('/contents')
+          ? { kind: 'answer', status: 200, body: forgeContents(receipt) }
+          : forged.answer(path)
     const got = await cli.run(['get', 'forked/0/two', '-o', 'copy'])
     expect(got).toMatchObject({ exit: 3, stdout: '' })
     expect(got.stderr).toContain('(log_fork, exit 3)')

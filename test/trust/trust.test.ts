@@ -282,7 +282,8 @@ describe('get(), getRun() and verifyFile()', () => {
     expect([done.length, failed.length]).toEqual([20, 0])
     expect(done.every(({ checks }) => checks.includes('history'))).toBe(true)
     expect(proxy.seen.filter(({ path }) => path.startsWith('/tile/')).length).toBeLessThan(5)
-    expect(proxy.seen.filter(({ path }) => path.endsWith('/receipt'))).toHaveLength(20)
+    expect(proxy.seen.filter(({ path }) => path.endsWith('/contents'))).toHaveLength(1)
+    expect(proxy.seen.filter(({ path }) => path.endsWith('/receipt'))).toHaveLength(0)
   })
 })
 

@@ -237,6 +237,7 @@ function refuse({ what, number, expected, found }) {
     ['Found', found],
   ]) {
     const row = document.createElement('div')
+    row.className = 'fact-wide'
     const term = document.createElement('dt')
     const text = document.createElement('dd')
     const code = document.createElement('code')
