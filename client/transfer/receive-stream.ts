@@ -19,6 +19,8 @@ import type { RecordClaim } from './record.ts'
 
 /** From this size on the start of a thread costs less than a second hash of every byte. */
 export const STREAM_FROM_BYTES = 64 * 1024 ** 2
+/** Its buffers, and the thread that hashes. */
+const STREAM_MEMORY_BYTES = 32 * 1024 ** 2
 /** What may wait for the disk before it is pushed there. */
 const FLUSH_BYTES = 256 * 1024 ** 2
 /** What each request on a slow network asks for. */
@@ -46,10 +48,32 @@ export async function receiveStream(
     hasher.follow(Number(record.sizeBytes))
     return await untilAborted(hasher.finish(), signal)
   }
-  const digest = await hash((follower) => fetchMissing(context, scratch, kept, follower))
-  if (digest.sha256 === record.sha256) return digest
-  await mend(context, scratch)
-  return hash(async () => undefined)
+  const release = await acquireStream(context)
+  try {
+    const digest = await hash((follower) => fetchMissing(context, scratch, kept, follower))
+    if (digest.sha256 === record.sha256) return digest
+    await mend(context, scratch)
+    return await hash(async () => undefined)
+  } finally {
+    release()
+  }
+}
+
+/** Waits for what one stream takes of the budget, and returns how to give it back. */
+async function acquireStream({ budget, signal }: ReceiveContext): Promise<() => void> {
+  const { memory, requests } = budget
+  const bytes = Math.min(STREAM_MEMORY_BYTES, memory.total)
+  await memory.acquire(bytes, signal)
+  try {
+    await requests.acquire(1, signal)
+  } catch (error) {
+    memory.release(bytes)
+    throw error
+  }
+  return () => {
+    requests.release(1)
+    memory.release(bytes)
+  }
 }
 
 type Follower = Pick<ReturnType<typeof openFileHasher>, 'follow'>
@@ -60,9 +84,8 @@ async function fetchMissing(
   kept: KeptParts,
   follower: Follower,
 ): Promise<void> {
-  const { claim, budget, meter, signal } = context
+  const { claim, meter } = context
   const flusher = createFlusher(scratch)
-  await budget.requests.acquire(1, signal)
   try {
     for (const run of listMissing(claim, kept)) {
       // All before this run is kept, or came in an earlier one.
@@ -76,7 +99,6 @@ async function fetchMissing(
       if (rest !== undefined) await fetchFar(context, scratch, rest, landed)
     }
   } finally {
-    budget.requests.release(1)
     await flusher.end()
   }
 }
