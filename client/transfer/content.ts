@@ -6,6 +6,7 @@ import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Grant } from '../../schemas/upload.ts'
 import { call, isPassing, PATIENT_TRIES, parseFailure, readText } from '../api.ts'
+import { freeChunk } from '../disk/spent-chunk.ts'
 import type { Connection, HttpReply, HttpRequest } from './connection.ts'
 import { pause, retryDelayMs } from './retry.ts'
 import { type StallWatch, watchForStall } from './stall.ts'
@@ -54,8 +55,9 @@ export function openContent(connection: Connection, record: Artifact, first?: Gr
         const before = done
         const rest = { offset: range.offset + BigInt(done), sizeBytes: range.sizeBytes - done }
         const count: Sink = async (chunk) => {
+          const { length } = chunk
           await sink(chunk)
-          done += chunk.length
+          done += length
         }
         const grant = await grants.get(signal)
         try {
@@ -135,7 +137,13 @@ async function readOnce(
     throw judge(record, reply, await readText(reply, ERROR_BYTES_MAX))
   try {
     checkRange(record, range, reply)
-    await pour(record, range, reply, sink, stall)
+    // Of a long range the memory is not ours: it is used again.
+    const done = isBulk === true ? () => undefined : freeChunk
+    const take = async (chunk: Uint8Array) => {
+      await sink(chunk)
+      done(chunk)
+    }
+    await pour(record, range, reply, take, stall)
   } catch (error) {
     reply.drop()
     throw error
@@ -152,8 +160,8 @@ async function pour(
   let left = range.sizeBytes
   for await (const chunk of reply.body) {
     if (chunk.length > left) throw tooMuch(record, range)
-    await sink(chunk)
     left -= chunk.length
+    await sink(chunk)
     stall.moved()
   }
   if (left > 0)

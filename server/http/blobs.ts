@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { Context } from 'hono'
+import { freeBehind } from '../../client/disk/spent-chunk.ts'
 import type { FilesystemStore } from '../stores/filesystem.ts'
 import { type App, type Environment, invalid } from './mount.ts'
 
@@ -14,7 +15,7 @@ export function mountBlobs(app: App, store: FilesystemStore): void {
       ...readAddress(c),
       sizeBytes: readLength(c),
       // The request of Node itself: a detour through a web stream costs a third of the speed.
-      body: c.env.incoming,
+      body: freeBehind(c.env.incoming),
       signal: c.req.raw.signal,
     })
     return c.body(null, 200)
