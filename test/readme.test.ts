@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { EXITS } from '../schemas/problems.ts'
+import { HELP as BENCH_HELP } from './bench/options.ts'
 import { makePlace, type Place, runProgram, startOwnServer } from './support/own-server.ts'
 
 const execute = promisify(execFile)
@@ -137,7 +138,7 @@ describe('words', () => {
     ]
     await using place = await makePlace(join(root, 'server', 'main.ts'))
     const helps = await Promise.all(entries.map((words) => runProgram(place, [...words, '--help'])))
-    const help = helps.map(({ stdout }) => stdout).join('\n')
+    const help = [...helps.map(({ stdout }) => stdout), BENCH_HELP].join('\n')
     const isExplained = (flag: string) => new RegExp(`${flag}(?![\\w-])`).test(help)
     expect(named.size).toBeGreaterThan(10)
     expect([...named].filter((flag) => !isExplained(flag))).toEqual([])

@@ -14,7 +14,7 @@ export const inspect = defineCommand({
   positionals: z.object({}),
   examples: [
     { line: 'artifact inspect', about: 'a link to open' },
-    { line: 'xdg-open "$(artifact inspect)"', about: 'open it at once' },
+    { line: 'artifact inspect --json', about: 'the same for a program' },
   ],
   exits: {
     notAllowed: 'the token is missing or not valid, or may read nothing',

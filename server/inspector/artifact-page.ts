@@ -37,7 +37,7 @@ export function mountArtifactPage(app: App, { delivery, heads }: InspectorParts)
     const { artifact } = stored
     const known = await readAll(delivery, heads, artifact)
     const mayGet = isAllowed(principal, 'get', artifact.task, artifact.name)
-    const origin = mayGet ? await findStoreOrigin(delivery, stored) : undefined
+    const origin = mayGet ? await findStoreOrigin(delivery.store, stored) : undefined
     return renderPage(c, {
       title: artifact.reference,
       nav: 'tasks',

@@ -12,5 +12,5 @@ export function copyable(command: string, form: 'whole' | 'short' = 'whole'): Ht
 
 /** The first digits of a digest; all of them in its title, and with a button that copies them. */
 export function shortDigest(sha256: string): Html {
-  return html`<code class="digest digest-short" title="${sha256}">${sha256.slice(0, 8)} ${sha256.slice(8, 16)}…</code><button type="button" class="copy" data-copy="${sha256}" aria-label="Copy SHA-256 ${sha256.slice(0, 8)}" hidden>Copy</button>`
+  return html`<span class="digest-pair"><code class="digest digest-short" title="${sha256}">${sha256.slice(0, 12)}…</code> <button type="button" class="copy" data-copy="${sha256}" aria-label="Copy SHA-256 ${sha256.slice(0, 12)}" hidden>Copy</button></span>`
 }

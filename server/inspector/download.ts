@@ -2,18 +2,18 @@
 import { html } from 'hono/html'
 import type { Artifact } from '../../schemas/artifact.ts'
 import type { Statement } from '../../schemas/statement.ts'
-import type { Delivery } from '../delivery/artifacts.ts'
 import type { StoredArtifact } from '../records/artifacts.ts'
+import type { Store } from '../stores/store.ts'
 import { addressOfContent, addressOfRecord } from './addresses.ts'
 import type { Html } from './pieces.ts'
 
 /** Where the bytes come from when that is another origin than the page's, as with a bucket. */
 export async function findStoreOrigin(
-  delivery: Delivery,
+  store: Pick<Store, 'grantRead'>,
   { blobKey, blobTag, artifact }: StoredArtifact,
 ): Promise<string | undefined> {
   // Signed here and thrown away: nothing is asked of the store.
-  const { url } = await delivery.store.grantRead(blobKey, blobTag, {
+  const { url } = await store.grantRead(blobKey, blobTag, {
     fileName: 'name',
     contentType: artifact.contentType,
     ttlSeconds: 1,

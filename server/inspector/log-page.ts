@@ -106,7 +106,7 @@ function formatScrubs(scrubs: ScrubSummary, size: number): Html {
     return html`<p>${markOf('wait', 'Not yet since this server keeps account of it.')}</p>`
   const looked = Math.min(scrubs.tiles, tiles)
   return html`<p>${scrubs.faults.length === 0 ? markOf('good', html`Nothing wrong was found; the last tile was hashed again ${timeOf(scrubs.lastAt.toISOString())}`) : markOf('bad', 'The log was altered')}</p>
-<p>${formatCount(looked)} of ${formatCount(tiles)} ${tiles === 1 ? 'tile' : 'tiles'} of ${TILE_WIDTH} leaves ${tiles === 1 ? 'was' : 'were'} hashed again and compared with the records${scrubs.oldestAt === undefined ? '' : html`, each since ${timeOf(scrubs.oldestAt.toISOString())}`}. To check it from outside: <code>artifact log verify</code>.</p>
+<p>${formatCount(looked)} of ${formatCount(tiles)} ${tiles === 1 ? 'tile' : 'tiles'} of ${TILE_WIDTH} leaves ${tiles === 1 ? 'was' : 'were'} hashed again and compared with the records${scrubs.oldestAt === undefined ? '' : html`, the one that waits longest ${timeOf(scrubs.oldestAt.toISOString())}`}. To check it from outside: <code>artifact log verify</code>.</p>
 ${
   scrubs.faults.length === 0
     ? ''

@@ -78,7 +78,7 @@ ${prefix === '' ? '' : html`<a href="${addressOfRun(task, run)}">All of the run<
 
 function formatTable(artifacts: readonly Artifact[], standings: readonly Standing[]): Html {
   return html`<div class="ledger-scroll"><table class="ledger">
-<thead><tr><th scope="col">Name</th><th scope="col" class="number">Size</th><th scope="col">SHA-256</th><th scope="col">Sealed</th><th scope="col">State</th><th scope="col" class="number">Log</th><th scope="col">Command</th></tr></thead>
+<thead><tr><th scope="col">Name</th><th scope="col" class="number">Size</th><th scope="col">SHA-256</th><th scope="col">Sealed</th><th scope="col">State</th><th scope="col">Command</th></tr></thead>
 <tbody>
 ${artifacts.map((artifact, index) => {
   const standing = standings[index]
@@ -88,8 +88,7 @@ ${artifacts.map((artifact, index) => {
 <td data-label="Size" class="number">${sizeOf(artifact.sizeBytes)}</td>
 <td data-label="SHA-256">${shortDigest(artifact.sha256)}</td>
 <td data-label="Sealed">${timeOf(artifact.sealedAt)}<span class="under">took ${formatTook(seconds)}</span></td>
-<td data-label="State">${standing === undefined ? '' : formatStanding(artifact, standing)}</td>
-<td data-label="Log" class="number">${standing?.leafIndex === undefined ? html`<span class="dim">not in it</span>` : standing.leafIndex}</td>
+<td data-label="State">${standing === undefined ? '' : formatStanding(artifact, standing)}<span class="under">${standing?.leafIndex === undefined ? 'not in the log' : `log index ${standing.leafIndex}`}</span></td>
 <td data-label="Command">${copyable(commandToGet(artifact.reference), 'short')}</td>
 </tr>
 `

@@ -184,9 +184,9 @@ function formatNone(query: string): Html {
   const isNearlyDigest = /^(sha-?256[:=])?[0-9a-f\s]{1,7}$/i.test(query)
   return html`${emptyState(`Nothing that you may list is ${parseDigest(query) === undefined ? 'called' : 'known by'} “${query}”.`)}
 ${isNearlyDigest ? html`<p>To look for a digest, give at least its first ${DIGEST_DIGITS_MIN} digits.</p>` : ''}
-${parseDigest(query) === undefined ? '' : html`<p>No artifact with this SHA-256 was sealed here. If you hold a file with it, this service does not vouch for the file.</p>`}
-<h2>What can be found</h2>
-${formatHelp()}`
+${parseDigest(query) === undefined ? '' : html`<p>If you hold a file with this SHA-256, nothing that your token may list vouches for it.</p>`}
+<section aria-labelledby="findable"><h2 id="findable">What can be found</h2>
+${formatHelp()}</section>`
 }
 
 function formatFound(query: string, { tasks, runs, artifacts, isCut }: Found): Html {

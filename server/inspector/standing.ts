@@ -36,7 +36,7 @@ export function formatStanding(artifact: Pick<Artifact, 'policy'>, standing: Sta
 
 /** What the seal itself looked at. */
 export function formatSealCheck(policy: Artifact['policy']): string {
-  return policy === 'reread' ? 'Sealed, all bytes re-read' : 'Sealed, parts checked by the store'
+  return policy === 'reread' ? 'Sealed and re-read' : 'Sealed, parts checked by the store'
 }
 
 /** What one look at the stored bytes found. */

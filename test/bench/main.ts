@@ -37,6 +37,8 @@ async function main(): Promise<void> {
   const given = parseOptions(process.argv.slice(2))
   if (given.isHelp) return say(HELP)
   if (given.readme.length > 0) return await writeReadme(join(root, 'README.md'), given.readme)
+  if (process.platform !== 'linux')
+    throw new Error(`Cannot measure on ${process.platform}: what processes use is read from /proc`)
   const options = given.isSelfCheck ? shrink(given) : given
   const program = options.program ?? build()
   const sections: Section[] = []

@@ -119,7 +119,12 @@ async function runTimed({ words, environment, folder, stopWhen }: Command) {
     throw new Error(
       `${words.join(' ').slice(0, 200)} ended with ${child.exitCode}: ${(stderr || stdout).trim().slice(-600)}`,
     )
-  const [wallSeconds = 0, userSeconds = 0, systemSeconds = 0] = time.trim().split(' ').map(Number)
+  const [wallSeconds = 0, userSeconds = 0, systemSeconds = 0] = time
+    .trim()
+    // Of whatever locale.
+    .replaceAll(',', '.')
+    .split(' ')
+    .map(Number)
   return {
     stdout,
     peakBytes: peak.largest(),

@@ -1,9 +1,12 @@
 /** Results as tables of Markdown, which people read as they are. */
+import { availableParallelism } from 'node:os'
 import type { Sample } from './measure.ts'
 import type { Result, Row } from './rounds.ts'
 
 const GIB = 1024 ** 3
 const MIB = 1024 ** 2
+/** Of all processors while a command ran. */
+const NOISE_SHARE = 0.15
 
 export interface Spread {
   min: number
@@ -65,7 +68,9 @@ export function formatResult(result: Result): string {
   const failed = rows.flatMap(({ title, failure }) =>
     failure === undefined ? [] : `${title} failed: ${failure.split('\n')[0]}`,
   )
-  return [formatTable(heads, lines), ...failed, ...formatRatios(measured)].join('\n')
+  const notes = [...failed, ...formatRatios(measured), ...formatNoise(measured)]
+  // Of a list Markdown makes lines; of lines alone it makes one paragraph.
+  return [formatTable(heads, lines), '', ...notes.map((note) => `- ${note}`)].join('\n').trimEnd()
 }
 
 /** One line for each of ours: its wall time against everybody else's. */
@@ -80,6 +85,20 @@ function formatRatios(rows: readonly Row[]): string[] {
       return ratios.length === 0 ? '' : `${row.title}: ${ratios.join(' · ')}`
     })
     .filter(Boolean)
+}
+
+/** What else the machine did would count as slowness of whoever was measured then. */
+function formatNoise(rows: readonly Row[]): string[] {
+  const samples = rows.flatMap((row) => row.samples)
+  const isNoisy = ({ otherCpuSeconds, wallSeconds }: Sample) =>
+    otherCpuSeconds > NOISE_SHARE * availableParallelism() * wallSeconds
+  const noisy = samples.filter(isNoisy).length
+  const share = `${NOISE_SHARE * 100} %`
+  return noisy === 0
+    ? []
+    : [
+        `Not quiet: in ${noisy} of ${samples.length} runs others used more than ${share} of the machine.`,
+      ]
 }
 
 /** A table of Markdown, padded so that it reads as plain text too; all columns but the first to the right. */

@@ -37,13 +37,17 @@ describe.each(['light', 'dark'] as const)('every page in %s', (colorScheme) => {
         ...{ colorScheme, permits: [REFUSED], viewport: { width, height: 800 } },
       })
       const wrong: string[] = []
-      for (const [name, path] of Object.entries(SHOWCASE_PAGES)) {
+      const look = async (name: string, path: string) => {
         await tab.page.goto(path)
         const faults = await findViolations(tab.page)
         const overflow = await findOverflow(tab.page)
         if (overflow > 0) faults.push(`is ${overflow} px too wide`)
         wrong.push(...faults.map((fault) => `${name}: ${fault}`))
       }
+      for (const [name, path] of Object.entries(SHOWCASE_PAGES)) await look(name, path)
+      await tab.context.clearCookies()
+      await look('asked to sign in', '/tasks')
+      await look('used link', `/sign-in/${'A'.repeat(43)}`)
       expect(wrong).toEqual([])
     },
     PAGES_TIMEOUT,
@@ -129,7 +133,10 @@ describe('the way to an artifact', () => {
     const find = async (text: string) => {
       await page.goto('/log')
       await page.getByRole('searchbox').fill(text)
-      await page.getByRole('button', { name: 'Find' }).click()
+      await Promise.all([
+        page.waitForURL(({ pathname }) => pathname !== '/log'),
+        page.getByRole('button', { name: 'Find' }).click(),
+      ])
       return new URL(page.url()).pathname
     }
     expect(await find('photo')).toBe('/tasks/photo-archive')
@@ -142,7 +149,7 @@ describe('the way to an artifact', () => {
       expect.arrayContaining(['firmware', 'firmware-nightly']),
     )
     expect(await find('0123456789abcdef')).toBe('/search')
-    expect(await page.getByText(/does not vouch for the file/).isVisible()).toBe(true)
+    await page.getByText(/does not vouch for the file/).waitFor()
   })
 
   it('shows a backup that has halved, in words', async () => {
@@ -172,9 +179,9 @@ describe('the way to an artifact', () => {
     await page.goto(SHOWCASE_PAGES.artifact)
     const region = page.getByRole('region', { name: 'Get it' })
     await region.getByRole('button', { name: 'Copy' }).first().click()
-    expect(await page.evaluate('navigator.clipboard.readText()')).toBe(
-      'artifact get --verify nightly-backup/36/files.tar.zst',
-    )
+    await expect
+      .poll(() => page.evaluate('navigator.clipboard.readText()'))
+      .toBe('artifact get --verify nightly-backup/36/files.tar.zst')
   })
 
   it('tells times where one is, and in UTC on hover', async () => {
@@ -204,7 +211,7 @@ describe('a token', () => {
     await page.goto('/tasks')
     expect(await page.getByRole('main').getByRole('row').count()).toBe(2)
     await page.goto(`/search?q=${sha256('nightly-backup/36/db.dump')}`)
-    expect(await page.getByText(/Nothing that you may list/).isVisible()).toBe(true)
+    await page.getByText(/Nothing that you may list/).waitFor()
   })
 
   it('gets the same answer for what it may not see and for what is not there', async () => {

@@ -31,6 +31,8 @@ import {
 
 /** What has ended stays where it was for this long. */
 const LINGER_MS = 5_000
+/** Of a frame, what rows may take: hundreds at once would hold up the page for longer than a frame lasts. */
+const FRAME_MS = 6
 
 /**
  * @template {Element} T
@@ -73,11 +75,19 @@ function touch(entry) {
   changed.add(entry)
   if (isFrameAsked) return
   isFrameAsked = true
-  requestAnimationFrame(() => {
-    isFrameAsked = false
-    for (const each of changed) write(each)
-    changed.clear()
-  })
+  requestAnimationFrame(writeSome)
+}
+
+/** Writes rows, those that wait longest first, until the frame has had its share; then goes on in the next one. */
+function writeSome() {
+  const until = performance.now() + FRAME_MS
+  for (const entry of changed) {
+    changed.delete(entry)
+    write(entry)
+    if (performance.now() >= until) break
+  }
+  isFrameAsked = changed.size > 0
+  if (isFrameAsked) requestAnimationFrame(writeSome)
 }
 
 /** @param {Entry} entry */

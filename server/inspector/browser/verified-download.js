@@ -65,6 +65,8 @@ function setRunning(isRunning) {
   start.hidden = isRunning
   cancel.hidden = !isRunning
   find('download-progress').hidden = !isRunning
+  const bar = find('download-bar')
+  if (bar instanceof HTMLProgressElement) bar.value = 0
   find('download-numbers').textContent = ''
   if (hadFocus) (isRunning ? cancel : start).focus()
 }
