@@ -97,9 +97,9 @@ describe('get() as one stream', () => {
   })
 
   it.each<[string, Fault]>([
-    ['is cut in the middle', { kind: 'cut-reply', afterBytes: 3_000_000 }],
+    ['is cut in the middle', { kind: 'cut-reply', afterBytes: 2_000_000 }],
     ['is cut before its first byte', { kind: 'cut-reply', afterBytes: 0 }],
-    ['stands still', { kind: 'stall-reply', afterBytes: 3_000_000 }],
+    ['stands still', { kind: 'stall-reply', afterBytes: 2_000_000 }],
     ['meets a busy store', { kind: 'answer', status: 503 }],
     ['comes with an expired grant', { kind: 'answer', status: 403 }],
   ])('goes on when it %s', async (_, fault) => {
