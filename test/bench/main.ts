@@ -6,13 +6,13 @@
  * done to stderr.
  */
 import { spawnSync } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { measureFar } from './far.ts'
 import { formatMachine } from './machine.ts'
 import { measureMemory } from './memory.ts'
 import { HELP, type Options, type PartName, parseOptions, shrink } from './options.ts'
-import { writeReadme } from './readme-tables.ts'
+import { type Measured, writeReadme } from './readme-tables.ts'
 import type { Section, Voice } from './section.ts'
 import { measureStarts } from './starts.ts'
 import { measureFiles, measureFolders } from './transfers.ts'
@@ -41,21 +41,27 @@ async function main(): Promise<void> {
     throw new Error(`Cannot measure on ${process.platform}: what processes use is read from /proc`)
   const options = given.isSelfCheck ? shrink(given) : given
   const program = options.program ?? build()
+  const head = formatMachine(program)
+  const command = ['npm run bench --', ...process.argv.slice(2)].join(' ')
   const sections: Section[] = []
+  const keep = () => {
+    const measured: Measured = { head, command, sections }
+    if (options.json !== undefined)
+      writeFileSync(options.json, `${JSON.stringify(measured, null, 2)}\n`)
+  }
   const voice: Voice = {
     show(section) {
+      const isNew = section.about !== sections.at(-1)?.about
       sections.push(section)
-      say(`\n${section.text}`)
+      say(`\n${isNew && section.about !== '' ? `${section.about}.\n\n` : ''}${section.text}`)
+      // At once: what was measured outlives what goes wrong later.
+      keep()
     },
     report: (text) => void process.stderr.write(`${text}\n`),
   }
-  const head = formatMachine(program)
   say(head)
   for (const [parts, measure] of MEASURES)
     if (parts.some((part) => options.only.includes(part))) await measure(options, program, voice)
-  const command = ['npm run bench --', ...process.argv.slice(2)].join(' ')
-  if (options.json !== undefined)
-    await writeFile(options.json, `${JSON.stringify({ head, command, sections }, null, 2)}\n`)
 }
 
 /** Makes what a user has, and returns its program. */

@@ -6,7 +6,7 @@ import { parseSize } from './loads.ts'
 import { VERBS, type Verb } from './rounds.ts'
 
 /** The parts of the benchmark, in the order in which they run. */
-export const PARTS = ['upload', 'get', 'folder', 'start', 'memory', 'far', 'scale'] as const
+export const PARTS = ['upload', 'get', 'folder', 'start', 'memory', 'far'] as const
 export type PartName = (typeof PARTS)[number]
 
 /** What `--only` is when it is not given: what takes minutes rather than hours. */

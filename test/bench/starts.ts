@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { openField } from './field.ts'
 import { type Command, measure, run, type Sample } from './measure.ts'
 import type { Options } from './options.ts'
+import { type Ours, readProfile } from './ours.ts'
 import type { Voice } from './section.ts'
 import { formatTable, spread } from './table.ts'
 
@@ -43,8 +44,32 @@ export async function measureStarts(
       (wall.median / 1000 / base).toFixed(2),
     ]
   })
+  const trip = await measureRoundTrip(ours, reference, options.rounds * RUNS_PER_ROUND)
+  lines.push([
+    'its record over HTTP, no program started',
+    trip.median.toFixed(0),
+    `${trip.min.toFixed(0)}–${trip.max.toFixed(0)}`,
+    '–',
+    '–',
+  ])
   const heads = ['start', 'wall ms', 'min–max', 'CPU ms', '× node -e 0']
   const text = formatTable(heads, lines)
   const about = `${field.about} · ${options.rounds * RUNS_PER_ROUND} starts of each, in turns`
   voice.show({ title: 'start', about, text, data: { rows } })
+}
+
+/** Milliseconds that a client which runs already waits for the record, on a socket that is open. */
+async function measureRoundTrip({ place }: Ours, reference: string, count: number) {
+  const { url, token } = await readProfile(place)
+  const [task, taskRun, name] = reference.split('/')
+  const record = `${url}/v1/tasks/${task}/runs/${taskRun}/artifacts/${name}`
+  const milliseconds: number[] = []
+  for (let index = 0; index < count; index++) {
+    const began = performance.now()
+    const reply = await fetch(record, { headers: { authorization: `Bearer ${token}` } })
+    await reply.json()
+    if (!reply.ok) throw new Error(`Cannot read ${record}: ${reply.status}`)
+    milliseconds.push(performance.now() - began)
+  }
+  return spread(milliseconds)
 }
