@@ -3,7 +3,7 @@
  * inside `node_modules`. JavaScript and declarations lie where their sources lie here.
  */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 
@@ -33,10 +33,18 @@ function build(): number {
   if (compiled.status !== 0) return compiled.status ?? 1
   for (const path of ['LICENSE', 'README.md', 'sql'])
     cpSync(join(root, path), join(dist, path), { recursive: true })
+  copyBrowserFiles()
   const manifest = Manifest.parse(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')))
   writeFileSync(join(dist, 'package.json'), `${JSON.stringify(publish(manifest), null, 2)}\n`)
   for (const program of Object.values(manifest.bin)) chmodSync(join(dist, toJs(program)), 0o755)
   return 0
+}
+
+/** What browsers load goes as it was written: the compiler passes over styles and pictures. */
+function copyBrowserFiles(): void {
+  const folder = join('server', 'inspector', 'browser')
+  for (const name of readdirSync(join(root, folder)))
+    if (/\.(js|css|svg)$/.test(name)) cpSync(join(root, folder, name), join(dist, folder, name))
 }
 
 /** The manifest with every source path replaced by what was made of it. */

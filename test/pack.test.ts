@@ -65,11 +65,33 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
+/** Opens the first page over the link that the server printed, and everything that it loads. */
+async function expectInspector(log: string): Promise<void> {
+  const link = /^Inspector: (\S+)/m.exec(log)?.[1] ?? ''
+  const entered = await fetch(link, { redirect: 'manual' })
+  const cookie = entered.headers.get('set-cookie')?.split(';')[0] ?? ''
+  const page = await fetch(new URL('/', link), { headers: { accept: 'text/html', cookie } })
+  const text = await page.text()
+  expect(text).toContain('packed/0/source.bin')
+  const paths = [...text.matchAll(/"(\/assets\/[^"#]+)/g)].map(([, path]) => path ?? '')
+  const types = await Promise.all(
+    [...new Set(paths)].map(async (path) => {
+      const reply = await fetch(new URL(path, link))
+      return [reply.status, reply.headers.get('content-type')]
+    }),
+  )
+  expect(types).toContainEqual([200, 'text/css; charset=utf-8'])
+  expect(types).toContainEqual([200, 'text/javascript; charset=utf-8'])
+  expect(types).toContainEqual([200, 'image/svg+xml'])
+  expect(types.filter(([status]) => status !== 200)).toEqual([])
+}
+
 describe('package', () => {
   it('holds what runs and what explains it, and nothing else', () => {
     const isExpected = (path: string) =>
-      /^(schemas|client|server)\/.+\.(js|d\.ts)$|^sql\/[\w.-]+\.(sql|md)$/.test(path) ||
-      ['LICENSE', 'README.md', 'package.json'].includes(path)
+      /^(schemas|client|server)\/.+\.(js|d\.ts)$|^server\/inspector\/browser\/.+\.(css|svg)$|^sql\/[\w.-]+\.(sql|md)$/.test(
+        path,
+      ) || ['LICENSE', 'README.md', 'package.json'].includes(path)
     expect(packed.filter((path) => !isExpected(path))).toEqual([])
     expect(packed).toEqual(
       expect.arrayContaining([
@@ -103,6 +125,7 @@ describe('package', () => {
     const get = await runProgram(place, ['get', 'packed/0/source.bin', '--verify', '-o', copy])
     expect(get).toMatchObject({ exit: 0 })
     expect((await readFile(copy)).equals(bytes)).toBe(true)
+    await expectInspector(server.log())
     expect(await server.stop()).toBe(0)
   }, 120_000)
 

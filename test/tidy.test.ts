@@ -68,6 +68,9 @@ const DIRECTIONS: readonly [from: string, to: readonly string[]][] = [
   ['test/', ['test/', 'server/', 'client/', 'schemas/']],
 ]
 
+/** Modules of the pages that the server runs too: no document, no clock, no network. */
+const SHARED_WITH_BROWSERS = /\/(addresses|measures|rate-meter|upload-facts|upload-words)\.js$/
+
 const LINES_MAX = 400
 const FUNCTION_LINES_MAX = 70
 
@@ -134,6 +137,20 @@ describe('boundaries', () => {
     expect(findings(verifier, isEffect)).toEqual([])
   })
 
+  it('keeps what server and browser share free of both', () => {
+    const shared = sources.filter(({ path }) => SHARED_WITH_BROWSERS.test(path))
+    expect(shared.length).toBeGreaterThan(4)
+    const isEffect = (node: Node) =>
+      node.type === 'Identifier' &&
+      ['document', 'window', 'fetch', 'process', 'setTimeout'].includes(String(node.name))
+        ? `uses ${node.name}`
+        : undefined
+    expect(findings(shared, isEffect)).toEqual([])
+    const isFaulty = (_: string, target: string | undefined) =>
+      target === undefined || !SHARED_WITH_BROWSERS.test(target)
+    expect(faultyImports(shared, isFaulty)).toEqual([])
+  })
+
   it('keeps every package in its own folder', () => {
     const isFaulty = (specifier: string, target: string | undefined, path: string) =>
       target === undefined &&
@@ -172,8 +189,14 @@ describe('boundaries', () => {
   })
 
   it('takes the time from a clock that is handed in', () => {
+    // The modules that a page loads have the browser's clock; those that the server shares have none.
+    const browser = (path: string) =>
+      path.startsWith('server/inspector/browser/') && !SHARED_WITH_BROWSERS.test(path)
     const timed = product.filter(
-      ({ path }) => /^(schemas|server|client\/verify)\//.test(path) && path !== 'server/clock.ts',
+      ({ path }) =>
+        /^(schemas|server|client\/verify)\//.test(path) &&
+        path !== 'server/clock.ts' &&
+        !browser(path),
     )
     const isClock = (node: Node) => {
       const member = formatMember(node)
@@ -287,7 +310,7 @@ describe('words', () => {
   it('leaves nothing to be done later, and names no machine', () => {
     const banned = /\b(TODO|FIXME|XXX|HACK)\b|\/(work|home|Users)\/[a-z]/
     const paths = [
-      ...listPaths('{schemas,client,server,sql,test}/**/*.{ts,mjs,sql,txt,md}'),
+      ...listPaths('{schemas,client,server,sql,test}/**/*.{ts,js,mjs,css,svg,sql,txt,md}'),
       ...listPaths('*.{md,json}'),
       ...listPaths('.ci/*'),
     ].filter((path) => path !== 'package-lock.json' && path !== 'test/tidy.test.ts')

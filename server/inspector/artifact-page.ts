@@ -97,6 +97,8 @@ async function readAll({ sql }: Delivery, heads: Heads, artifact: Artifact) {
 async function formatProof(sql: Delivery['sql'], heads: Heads, artifact: Artifact): Promise<Html> {
   try {
     const receipt = await findReceipt(sql, heads, artifact, RECEIPT_PATIENCE_MS)
+    if (receipt === undefined && heads.newest() !== undefined)
+      return html`<p>${markOf('bad', 'There is a log, and this artifact is not in it. Tell whoever runs this service.')}</p>`
     if (receipt === undefined)
       return html`<p>${markOf('plain', 'There is no log: nobody signs here, so nothing but this server vouches for the record.')}</p>`
     return formatReceiptWords(receipt, (await findLogKey(sql))?.vkey)

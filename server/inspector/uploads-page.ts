@@ -5,6 +5,7 @@ import { readView } from '../delivery/picture.ts'
 import type { App } from '../http/mount.ts'
 import { pickFacts } from './browser/upload-facts.js'
 import { averageRate, describeUpload, formatCount } from './browser/upload-words.js'
+import { formatFaults } from './faults.ts'
 import { type InspectorParts, mountPage, renderPage } from './page.ts'
 import { emptyState, type Html, timeOf } from './pieces.ts'
 import { type RowContent, uploadRow } from './upload-row.ts'
@@ -28,6 +29,7 @@ export function mountUploadsPage(app: App, { intake }: InspectorParts): void {
 <h1>Uploads now</h1>
 <p class="live" id="live" role="status" data-live="still"><span class="live-mark" aria-hidden="true"></span><span class="live-word">A picture of ${timeOf(now.toISOString(), 'clock')}</span></p>
 </div>
+${await formatFaults(intake.sql, principal)}
 <noscript><p class="notice">Without JavaScript this is a picture of one moment: load the page again for the next one.</p></noscript>
 <div id="uploads" data-after="${last}" data-now="${now.toISOString()}" data-icons="${icons('')}" data-ended-max="${ENDED_MAX}">
 <section class="running" aria-labelledby="running-heading">

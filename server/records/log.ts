@@ -119,12 +119,12 @@ export async function findLeavesOfRun(
   run: number,
   names: readonly string[],
 ): Promise<LeafRow[]> {
-  const select = sql`select idx, kind, task, run, name, leaf, leaf_hash as "leafHash" from artifact.log_leaf`
+  const columns = sql`idx, kind, task, run, name, leaf, leaf_hash as "leafHash"`
   const named = sql`task = ${task} and run = ${run} and name = any(${[...names]}::text[])`
   const rows = await sql<LeafColumns[]>`
-    ${select} where kind = 'seal' and ${named}
+    select ${columns} from artifact.log_leaf where kind = 'seal' and ${named}
     union all
-    ${select} where kind <> 'seal' and ${named}
+    select ${columns} from artifact.log_leaf where kind <> 'seal' and ${named}
     order by idx`
   return rows.map(parseLeafRow)
 }

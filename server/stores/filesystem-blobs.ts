@@ -1,12 +1,12 @@
 /** Finished blobs of the filesystem store: read-only files, each named by its key. */
 import { createHash } from 'node:crypto'
-import { chmod, open, stat } from 'node:fs/promises'
+import { chmod, type FileHandle, open, readFile, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { renamePatiently, syncFolder } from '../../client/disk/durable.ts'
+import { renamePatiently, syncFolder, writeDurable } from '../../client/disk/durable.ts'
 import { errorCode } from '../../client/disk/local-error.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { splitBlobKey } from './blob-key.ts'
-import { makeFolder, onDisk } from './files.ts'
+import { makeFolder, onDisk, removeFile } from './files.ts'
 import type { Blob, ReadOptions } from './store.ts'
 
 /** Bytes read at a time. */
@@ -47,23 +47,51 @@ export async function moveToBlobs(
   await renamePatiently(path, target)
 }
 
-/** Stores a small blob whole; one that is there stays, since its key stands for one content. */
-export async function putBlob(
-  folder: string,
-  key: string,
-  path: string,
-  bytes: Uint8Array,
-): Promise<void> {
-  const target = pathOfBlob(folder, key)
-  await makeFolder(dirname(path))
-  await makeFolder(dirname(target))
-  {
-    await using handle = await open(path, 'w', 0o600)
-    await handle.writeFile(bytes)
-    await handle.sync()
+/**
+ * Writes a small blob that is durable elsewhere until its file is; one that is there already is
+ * compared, since its key stands for one content.
+ */
+export async function writeBlob(folder: string, key: string, bytes: Uint8Array): Promise<Blob> {
+  const path = pathOfBlob(folder, key)
+  const handle = await openNew(path).catch(async (error: unknown) => {
+    if (errorCode(error) !== 'ENOENT') throw error
+    await makeFolder(dirname(path))
+    return openNew(path)
+  })
+  if (handle === undefined) await mendBlob(folder, key, bytes)
+  else
+    try {
+      await handle.writeFile(bytes)
+    } catch (error) {
+      await removeFile(path)
+      throw error
+    } finally {
+      await handle.close()
+    }
+  const sizeBytes = BigInt(bytes.length)
+  return { sizeBytes, tag: formatTag(key, sizeBytes) }
+}
+
+/** A new file, read-only from the start for everybody else; `undefined` when it is there. */
+async function openNew(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'wx', 0o444)
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return undefined
+    throw error
   }
-  await renamePatiently(path, target)
-  await settleBlob(folder, key)
+}
+
+/** Makes the blob what it has to be, durably, unless it is. */
+export async function mendBlob(folder: string, key: string, bytes: Uint8Array): Promise<void> {
+  const path = pathOfBlob(folder, key)
+  const found = await readFile(path).catch((error: unknown) => {
+    if (errorCode(error) === 'ENOENT') return undefined
+    throw error
+  })
+  if (found?.equals(bytes)) return
+  await makeFolder(dirname(path))
+  await writeDurable(path, bytes, 0o444)
 }
 
 /** Makes a blob read-only and its name durable; mends what a crash after the move left undone. */

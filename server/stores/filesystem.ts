@@ -4,9 +4,10 @@
  *     <folder>/lock                   held while a server uses the folder
  *     <folder>/incoming/<key>         an unfinished blob, parts at their offsets
  *     <folder>/incoming/<key>.parts   the journal of its parts
+ *     <folder>/packs/<number>.pack    small blobs until their own files are on the disk
  *     <folder>/<key>                  a finished blob, read-only
  *
- * A blob is finished by a rename, so its bytes are never copied and never half there.
+ * A blob of parts is finished by a rename, so its bytes are never copied and never half there.
  */
 import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -19,10 +20,10 @@ import { makeFolder, onDisk, removeFile } from './files.ts'
 import {
   moveToBlobs,
   pathOfBlob,
-  putBlob,
   readBlob,
   settleBlob,
   statBlob,
+  writeBlob,
 } from './filesystem-blobs.ts'
 import { createGranter, type GrantedRequest, type Granter } from './filesystem-grants.ts'
 import {
@@ -35,6 +36,7 @@ import {
   removeIncoming,
   withoutWriters,
 } from './incoming.ts'
+import { openPacks, type Packs } from './packs.ts'
 import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
 import { wrongSize } from './part-receiver.ts'
 import type { Blob, BlobSession, HeldPart, Store } from './store.ts'
@@ -95,14 +97,18 @@ export async function openFilesystemStore(
     await makeFolder(incoming.folder)
     await makeFolder(join(folder, 'blobs'))
   })
-  const lock = await acquireLock(join(folder, 'lock'))
-  const store = createStore(folder, incoming, granter)
-  return { ...store, [Symbol.asyncDispose]: () => lock[Symbol.asyncDispose]() }
+  await using stack = new AsyncDisposableStack()
+  stack.use(await acquireLock(join(folder, 'lock')))
+  const packs = stack.use(await onDisk(`open store ${folder}`, () => openPacks(folder)))
+  const store = createStore(folder, incoming, packs, granter)
+  const held = stack.move()
+  return { ...store, [Symbol.asyncDispose]: () => held.disposeAsync() }
 }
 
 function createStore(
   folder: string,
   incoming: Incoming,
+  packs: Packs,
   granter: Granter,
 ): Omit<FilesystemStore, typeof Symbol.asyncDispose> {
   const read: Store['read'] = (key, tag, options) => readBlob(folder, key, tag, options)
@@ -128,17 +134,15 @@ function createStore(
 
     put: ({ key }, bytes) =>
       onDisk(`put ${key}`, () =>
-        withoutWriters(incoming, key, async () => {
-          await putBlob(folder, key, pathOfIncoming(incoming, key), bytes)
-          const blob = await statBlob(folder, key)
-          if (blob === undefined) throw sessionEnded(key)
-          return blob
-        }),
+        withoutWriters(incoming, key, () =>
+          packs.keep(key, bytes, () => writeBlob(folder, key, bytes)),
+        ),
       ),
 
     discard: ({ key }) =>
       onDisk(`discard ${key}`, () =>
         withoutWriters(incoming, key, async () => {
+          await packs.forget(key)
           await removeIncoming(incoming, key)
           await removeFile(pathOfBlob(folder, key))
         }),

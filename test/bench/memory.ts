@@ -18,7 +18,7 @@ import { formatTable } from './table.ts'
 const MIB = 1024 ** 2
 const GIB = 1024 ** 3
 const TRANSFERS = 100
-const LOOP_FILE_BYTES = 16 * MIB
+const LOOP_FILE_BYTES = 4 * MIB
 /** Of the file whose size no disk here has; what is sent of it, before it is interrupted. */
 const SPARSE_BYTES = 1024 ** 4
 const SPARSE_SENT_BYTES = 3 * GIB

@@ -5,11 +5,17 @@ import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Artifact } from '../../schemas/artifact.ts'
 import { openBrowser, type Tab, type TestBrowser } from '../support/browser.ts'
-import { MIB } from '../support/content.ts'
+import { MIB, makeBytes } from '../support/content.ts'
 import { type Fault, type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'
 import { openSignedIn } from '../support/inspector.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
-import { makeContent, sealContent, sha256, type TestContent } from '../support/upload.ts'
+import {
+  describeContent,
+  makeContent,
+  sealContent,
+  sha256,
+  type TestContent,
+} from '../support/upload.ts'
 
 const PART_BYTES = MIB
 
@@ -94,10 +100,10 @@ async function expectNothingKept(tab: Tab, words: RegExp): Promise<void> {
 describe('a file that agrees', () => {
   it.each([
     ['in memory', 5 * MIB + 17],
-    ['in the private folder', 40 * MIB + 17],
+    ['in the private folder', 33 * MIB + 17],
     ['without a byte', 0],
   ])('is handed over, held %s', async (where, size) => {
-    const content = makeContent(size, where, PART_BYTES)
+    const content = describeContent(makeBytes(size, where), PART_BYTES)
     const { tab } = await open(content, NO_PICKER)
     await using _tab = tab
     const handed = tab.page.waitForEvent('download')

@@ -149,7 +149,7 @@ describe('the way to an artifact', () => {
       expect.arrayContaining(['firmware', 'firmware-nightly']),
     )
     expect(await find('0123456789abcdef')).toBe('/search')
-    await page.getByText(/does not vouch for the file/).waitFor()
+    await page.getByText(/nothing that your token may list vouches for it/).waitFor()
   })
 
   it('shows a backup that has halved, in words', async () => {

@@ -41,9 +41,10 @@ export function listPaths(pattern: string): string[] {
     .sort()
 }
 
-/** Every TypeScript file of the project. */
+/** Every TypeScript file of the project, and the modules that browsers run. */
 export function readSources(): Source[] {
-  return listPaths('{schemas,client,server,test}/**/*.ts').map(readSource)
+  const paths = listPaths('{schemas,client,server,test}/**/*.ts')
+  return [...paths, ...listPaths('server/**/*.js')].map(readSource)
 }
 
 function readSource(path: string): Source {
@@ -52,7 +53,7 @@ function readSource(path: string): Source {
   const program = Node.parse(
     parseAst(
       text.replace(/^#!.*/, (line) => ' '.repeat(line.length)),
-      { lang: 'ts' },
+      { lang: path.endsWith('.js') ? 'js' : 'ts' },
     ),
   )
   const nodes: Source['nodes'] = []

@@ -11,6 +11,8 @@ import { formatDuration, formatSize, groupDigest } from './measures.js'
 
 /** Chunks that are with the worker at the same time. */
 const CHUNKS_MAX = 8
+/** Bytes that go to the worker, and on to the file, at once: every passage has its price. */
+const CHUNK_BYTES = 1024 * 1024
 const NUMBERS_MS = 500
 
 /** The bytes are not those of the record. */
@@ -149,6 +151,7 @@ async function pump(body, hashing, sink, sizeBytes, signal) {
   /** @type {Promise<void>[]} In order; the worker answers in order too. */
   const underWay = []
   let writing = Promise.resolve()
+  const gathered = createGatherer(CHUNK_BYTES)
   /** @param {Uint8Array<ArrayBuffer>} bytes */
   const pass = async (bytes) => {
     const answer = await hashing.ask({ kind: 'chunk', bytes }, [bytes.buffer])
@@ -163,22 +166,52 @@ async function pump(body, hashing, sink, sizeBytes, signal) {
       if (done) break
       signal.throwIfAborted()
       seenBytes += value.byteLength
-      // Buffers are handed over: it must not be a view of something larger.
-      const isOwn = value.byteLength === value.buffer.byteLength
-      const passing = pass(isOwn ? value : value.slice())
-      passing.catch(() => undefined)
-      underWay.push(passing)
-      if (underWay.length >= CHUNKS_MAX) await underWay.shift()
+      for (const bytes of gathered.add(value)) {
+        const passing = pass(bytes)
+        passing.catch(() => undefined)
+        underWay.push(passing)
+        if (underWay.length >= CHUNKS_MAX) await underWay.shift()
+      }
       const now = performance.now()
       if (now - saidAt >= NUMBERS_MS) {
         saidAt = now
         showNumbers(seenBytes, sizeBytes, (now - began) / 1000)
       }
     }
+    underWay.push(pass(gathered.rest()))
     await Promise.all(underWay)
   } catch (error) {
     await reader.cancel().catch(() => undefined)
     throw error
+  }
+}
+
+/**
+ * Makes chunks of one size from whatever comes. Each is a buffer of its own, since it is handed over.
+ *
+ * @param {number} chunkBytes
+ */
+function createGatherer(chunkBytes) {
+  let chunk = new Uint8Array(chunkBytes)
+  let filledBytes = 0
+  return {
+    /** @param {Uint8Array} bytes @returns {Uint8Array<ArrayBuffer>[]} The chunks that it fills. */
+    add(bytes) {
+      const full = []
+      for (let rest = bytes; rest.length > 0; ) {
+        const taken = rest.subarray(0, chunkBytes - filledBytes)
+        chunk.set(taken, filledBytes)
+        filledBytes += taken.length
+        rest = rest.subarray(taken.length)
+        if (filledBytes < chunkBytes) continue
+        full.push(chunk)
+        chunk = new Uint8Array(chunkBytes)
+        filledBytes = 0
+      }
+      return full
+    },
+    /** What is left at the end. */
+    rest: () => chunk.slice(0, filledBytes),
   }
 }
 
