@@ -161,7 +161,7 @@ export const isRefused = ({ status }: Reply) => status === 0 || status >= 400
 export async function readAll(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const all: Uint8Array[] = []
   // A copy: a chunk is good until the next one is asked for.
-  for await (const chunk of chunks) all.push(chunk.slice())
+  for await (const chunk of chunks) all.push(Buffer.from(chunk))
   return Buffer.concat(all)
 }
 

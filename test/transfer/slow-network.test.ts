@@ -9,7 +9,7 @@ import { startTestServer, type TestServer } from '../support/server.ts'
 import { makeWorkFolder, type WorkFolder } from '../support/work-folder.ts'
 
 const PART = 65_536
-const PARTS = 60
+const PARTS = 160
 const SIZE = PARTS * PART - 100
 const target = { task: 'slow', run: 0, name: 'file' }
 
