@@ -19,6 +19,8 @@ import { acquirePassingLock } from './passing-lock.ts'
 
 /** A file of unverified bytes. Disposing of it removes it, unless it was published or kept. */
 export interface Scratch extends AsyncDisposable {
+  /** The open file, for a thread that reads it too. */
+  readonly fd: number
   /** Bytes in it. */
   sizeBytes(): Promise<bigint>
   /** Fills the buffer from `position`; answers less than its length where the file ends. */
@@ -26,6 +28,8 @@ export interface Scratch extends AsyncDisposable {
   write(bytes: Uint8Array, position: bigint): Promise<void>
   /** Cuts off what lies behind. */
   truncate(sizeBytes: bigint): Promise<void>
+  /** Puts what was written onto the disk, so that less is left to do at the end. */
+  flush(): Promise<void>
 }
 
 export interface Quarantine extends Scratch {
@@ -105,12 +109,14 @@ function scratchOf(handle: FileHandle, path: string): Omit<Scratch, typeof Symbo
     }
   }
   return {
+    fd: handle.fd,
     async sizeBytes() {
       return (await orLocalError('read', handle.stat({ bigint: true }))).size
     },
     read: (buffer, position) => orLocalError('read', readFully(handle, buffer, Number(position))),
     write: (bytes, position) => orLocalError('write', writeFully(handle, bytes, Number(position))),
     truncate: (sizeBytes) => orLocalError('write', handle.truncate(Number(sizeBytes))),
+    flush: () => orLocalError('write', handle.datasync()),
   }
 }
 

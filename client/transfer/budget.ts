@@ -5,7 +5,11 @@
 import { interrupted, untilAborted } from './interruption.ts'
 
 export const DEFAULT_CONCURRENCY = 6
-export const DEFAULT_MEMORY_BYTES = 256 * 1024 ** 2
+export const DEFAULT_MEMORY_BYTES = 128 * 1024 ** 2
+/** Requests more at once where the network is slow, unless the number was chosen. */
+const FAR_CONCURRENCY = 16
+/** What one transfer takes of the memory at most, if two of its buffers fit. */
+const POOL_BYTES = 64 * 1024 ** 2
 
 /** A counted resource; who waits is served in order. */
 export interface Semaphore {
@@ -22,9 +26,11 @@ export interface Budget {
   memory: Semaphore
   /** Requests that move bytes. */
   requests: Semaphore
+  /** The same where a single one is slow: they hold no memory for parts. */
+  farRequests: Semaphore
 }
 
-/** A budget as the options say, else the defaults: 256 MiB and the usual number of requests. */
+/** A budget as the options say, else the defaults: 128 MiB and the usual number of requests. */
 export function createBudget(options: {
   memoryBytes?: number | undefined
   concurrency?: number | undefined
@@ -32,7 +38,14 @@ export function createBudget(options: {
   return {
     memory: createSemaphore(options.memoryBytes ?? DEFAULT_MEMORY_BYTES),
     requests: createSemaphore(options.concurrency ?? DEFAULT_CONCURRENCY),
+    farRequests: createSemaphore(options.concurrency ?? FAR_CONCURRENCY),
   }
+}
+
+/** How many buffers of this size a transfer makes: enough to keep its requests busy, and few. */
+export function countBuffers({ memory, requests }: Budget, sizeBytes: number): number {
+  const poolBytes = Math.max(POOL_BYTES, memory.total / 2)
+  return Math.min(requests.total + 1, Math.max(2, Math.floor(poolBytes / sizeBytes)))
 }
 
 /** Serves in the order of asking, so that a large wish is not starved by small ones. */

@@ -4,6 +4,7 @@
 import { Readable } from 'node:stream'
 import { Agent, type Dispatcher, EnvHttpProxyAgent, request as sendRequest } from 'undici'
 import { ArtifactError } from '../../schemas/problems.ts'
+import { requestBulk } from './bulk-reply.ts'
 import { interrupted } from './interruption.ts'
 
 export interface ConnectOptions {
@@ -29,7 +30,7 @@ export interface ProxyOptions {
   none?: string | undefined
 }
 
-/** Patience, all in milliseconds. */
+/** Patience, in milliseconds where nothing else is said. */
 export interface Timing {
   /** For a connection to be made [10 s]. */
   connectMs: number
@@ -43,6 +44,10 @@ export interface Timing {
   retryMaxMs: number
   /** A transfer gives up when nothing has moved for so long [15 min]. */
   noProgressMs: number
+  /** After this time a transfer can be called slow [1 s]; then more requests work side by side. */
+  slowMs: number
+  /** A stream that has carried less than this by then is slow, in bytes per second [16 MiB/s]. */
+  slowBytesPerSecond: number
 }
 
 const DEFAULT_TIMING: Timing = {
@@ -52,6 +57,8 @@ const DEFAULT_TIMING: Timing = {
   retryFirstMs: 500,
   retryMaxMs: 30_000,
   noProgressMs: 15 * 60_000,
+  slowMs: 1000,
+  slowBytesPerSecond: 16 * 1024 ** 2,
 }
 
 export interface HttpRequest {
@@ -63,6 +70,11 @@ export interface HttpRequest {
   body?: string | Iterable<Uint8Array> | AsyncIterable<Uint8Array> | undefined
   /** Sends the bearer token; only to the server's own origin. */
   authorize: boolean
+  /**
+   * A GET of bytes that may be many: they come over a socket of its own, into memory that is used again,
+   * so that a chunk of the reply is good until the next one is asked for.
+   */
+  isBulk?: boolean | undefined
   /** Ends the request; an `ArtifactError` given as its reason is what is thrown. */
   signal?: AbortSignal | undefined
 }
@@ -105,7 +117,11 @@ export function connect(options: ConnectOptions): Connection {
       if (request.authorize && url.origin === server.origin && options.token !== undefined)
         headers.authorization = `Bearer ${options.token}`
       const signals = [options.signal, request.signal].filter((signal) => signal !== undefined)
-      return dispatch(dispatcher, url, { ...request, headers }, AbortSignal.any(signals))
+      const signal = AbortSignal.any(signals)
+      // A proxy has its own ways to be spoken to.
+      const isBulk = request.isBulk === true && options.proxy === undefined
+      const bulk = isBulk ? await dispatchBulk(timing, url, headers, signal) : undefined
+      return bulk ?? dispatch(dispatcher, url, { ...request, headers }, signal)
     },
     async [Symbol.asyncDispose]() {
       await dispatcher.destroy()
@@ -149,6 +165,20 @@ function createDispatcher(timing: Timing, proxy: ProxyOptions | undefined): Disp
     httpsProxy: proxy.https ?? '',
     noProxy: proxy.none ?? '',
   })
+}
+
+async function dispatchBulk(
+  { connectMs, replyMs }: Timing,
+  url: URL,
+  headers: Record<string, string>,
+  signal: AbortSignal,
+): Promise<HttpReply | undefined> {
+  try {
+    const reply = await requestBulk({ url, headers, connectMs, replyMs, signal })
+    return reply === undefined ? undefined : { ...reply, body: guardBody(reply.body, url, signal) }
+  } catch (error) {
+    throw transportError(url, error, signal)
+  }
 }
 
 async function dispatch(

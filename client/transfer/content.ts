@@ -6,7 +6,8 @@ import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Grant } from '../../schemas/upload.ts'
 import { call, isPassing, PATIENT_TRIES, parseFailure, readText } from '../api.ts'
-import type { Connection, HttpReply } from './connection.ts'
+import { freeChunk } from '../disk/spent-chunk.ts'
+import type { Connection, HttpReply, HttpRequest } from './connection.ts'
 import { pause, retryDelayMs } from './retry.ts'
 import { type StallWatch, watchForStall } from './stall.ts'
 
@@ -23,7 +24,12 @@ export interface Range {
   sizeBytes: number
 }
 
-/** Takes the bytes as they come; may make the sender wait. */
+export interface ReadOptions {
+  /** The range is long: its bytes come as `isBulk` of {@link HttpRequest} says. */
+  isBulk?: boolean | undefined
+}
+
+/** Takes the bytes as they come, and is done with them when it returns; may make the sender wait. */
 export type Sink = (chunk: Uint8Array) => void | Promise<void>
 
 export interface Content {
@@ -34,14 +40,14 @@ export interface Content {
    * `precondition_failed` when it is not the one that was sealed, `blob_missing` when it is gone, and
    * `unreachable` when the patience is at its end.
    */
-  read(range: Range, sink: Sink, signal: AbortSignal): Promise<void>
+  read(range: Range, sink: Sink, signal: AbortSignal, options?: ReadOptions): Promise<void>
 }
 
 /** The bytes of a sealed artifact, by ranges; asks for grants as they are needed, after the `first` one. */
 export function openContent(connection: Connection, record: Artifact, first?: Grant): Content {
   const grants = createGrantCache(connection, record, first)
   return {
-    async read(range, sink, signal) {
+    async read(range, sink, signal, { isBulk } = {}) {
       let done = 0
       let tries = 0
       let refusals = 0
@@ -49,12 +55,13 @@ export function openContent(connection: Connection, record: Artifact, first?: Gr
         const before = done
         const rest = { offset: range.offset + BigInt(done), sizeBytes: range.sizeBytes - done }
         const count: Sink = async (chunk) => {
+          const { length } = chunk
           await sink(chunk)
-          done += chunk.length
+          done += length
         }
         const grant = await grants.get(signal)
         try {
-          await readOnce(connection, record, grant, rest, count, signal)
+          await readOnce(connection, record, { grant, range: rest, isBulk }, count, signal)
         } catch (error) {
           if (done > before) tries = refusals = 0
           const isRefused = error instanceof RefusedGrant
@@ -112,8 +119,7 @@ class RefusedGrant extends Error {
 async function readOnce(
   connection: Connection,
   record: Artifact,
-  grant: Grant,
-  range: Range,
+  { grant, range, isBulk }: { grant: Grant; range: Range; isBulk: boolean | undefined },
   sink: Sink,
   signal: AbortSignal,
 ): Promise<void> {
@@ -124,13 +130,20 @@ async function readOnce(
     url: grant.url,
     headers: { ...grant.headers, range: `bytes=${range.offset}-${last}` },
     authorize: false,
+    isBulk,
     signal: AbortSignal.any([signal, stall.signal]),
   })
   if (reply.status !== 200 && reply.status !== 206)
     throw judge(record, reply, await readText(reply, ERROR_BYTES_MAX))
   try {
     checkRange(record, range, reply)
-    await pour(record, range, reply, sink, stall)
+    // Of a long range the memory is not ours: it is used again.
+    const done = isBulk === true ? () => undefined : freeChunk
+    const take = async (chunk: Uint8Array) => {
+      await sink(chunk)
+      done(chunk)
+    }
+    await pour(record, range, reply, take, stall)
   } catch (error) {
     reply.drop()
     throw error
@@ -147,8 +160,8 @@ async function pour(
   let left = range.sizeBytes
   for await (const chunk of reply.body) {
     if (chunk.length > left) throw tooMuch(record, range)
-    await sink(chunk)
     left -= chunk.length
+    await sink(chunk)
     stall.moved()
   }
   if (left > 0)

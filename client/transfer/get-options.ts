@@ -28,9 +28,14 @@ export interface GetOptions {
   trust?: Trust | undefined
   signal?: AbortSignal | undefined
   onProgress?: OnProgress | undefined
-  /** Parts on their way at once [6]. */
+  /**
+   * Artifacts of this size and above go to the disk as one stream, and a thread hashes the whole of them
+   * there; smaller ones come in parts, each verified in memory [64 MiB].
+   */
+  streamFromBytes?: number | undefined
+  /** Parts on their way at once [6; up to 16 where the network is slow]. */
   concurrency?: number | undefined
-  /** Memory for parts, in bytes [256 MiB]. */
+  /** Memory for parts, in bytes [128 MiB]. */
   memoryBytes?: number | undefined
   /** Where a spool goes [the system's folder for temporary files]. */
   spoolFolder?: string | undefined

@@ -10,7 +10,7 @@ import { openQuarantine, openSpool, type Quarantine } from '../disk/quarantine.t
 import { findFileNameFault } from '../disk/safe-path.ts'
 import { trustOf } from '../trust/trust.ts'
 import type { ContentDigest } from '../verify/digest.ts'
-import { type Check, type LogCheck, verifyContent } from '../verify/verifier.ts'
+import { type Check, type LogCheck, verifyContent, verifyWhole } from '../verify/verifier.ts'
 import { type Budget, createBudget } from './budget.ts'
 import type { Connection } from './connection.ts'
 import { openContent } from './content.ts'
@@ -24,8 +24,8 @@ import {
   type ReceiveContext,
   readThrough,
   receiveBuffered,
-  receiveToScratch,
 } from './receive.ts'
+import { receiveStream, STREAM_FROM_BYTES } from './receive-stream.ts'
 import { fetchClaim, type RecordClaim } from './record.ts'
 
 /**
@@ -74,6 +74,7 @@ export async function getVouched(
     content: openContent(connection, claim.record),
     budget,
     meter,
+    timing: connection.timing,
     signal: options.signal ?? new AbortController().signal,
   }
   if (typeof options.output !== 'string') return getIntoStream(context, options.output, options)
@@ -93,7 +94,7 @@ async function getIntoFile(
   const force = options.force ?? false
   await using quarantine = await openQuarantine(target, claim.record.sha256, { force })
   try {
-    const { digest, resumedBytes } = await fillQuarantine(context, quarantine)
+    const { digest, resumedBytes } = await fillQuarantine(context, quarantine, options)
     const checks = judge(claim, digest)
     await quarantine.publish()
     return result(context, target, checks, resumedBytes)
@@ -105,8 +106,9 @@ async function getIntoFile(
 async function fillQuarantine(
   context: ReceiveContext,
   quarantine: Quarantine,
+  options: GetOptions,
 ): Promise<{ digest: ContentDigest; resumedBytes: bigint }> {
-  const { claim, budget, meter } = context
+  const { claim, meter } = context
   const sizeBytes = BigInt(claim.record.sizeBytes)
   let kept = NOTHING_KEPT
   if ((await quarantine.sizeBytes()) > 0n) {
@@ -116,10 +118,18 @@ async function fillQuarantine(
   meter.begin('receiving', sizeBytes)
   meter.skip(kept.sizeBytes)
   const write = (bytes: Uint8Array, offset: bigint) => quarantine.write(bytes, offset)
-  const digest = fitsMemory(claim, budget)
-    ? await receiveBuffered(context, write, quarantine, kept)
-    : await receiveToScratch(context, quarantine, kept)
+  const digest = isStreamed(context, options)
+    ? await receiveStream(context, quarantine, kept, { withParts: options.verify === true })
+    : await receiveBuffered(context, write, quarantine, kept)
   return { digest, resumedBytes: kept.sizeBytes }
+}
+
+/** Whether it goes to the disk before it is verified: it is large, or its parts are. */
+function isStreamed(
+  { claim, budget }: ReceiveContext,
+  { streamFromBytes = STREAM_FROM_BYTES }: GetOptions,
+): boolean {
+  return BigInt(claim.record.sizeBytes) >= BigInt(streamFromBytes) || !fitsMemory(claim, budget)
 }
 
 /** Keeps what a later call can go on with, if it was only interrupted; the error says so. */
@@ -155,9 +165,9 @@ async function getIntoStream(
     return result(context, undefined, judge(claim, digest), 0n)
   }
   await using spool = await openSpool(options.spoolFolder ?? tmpdir())
-  const digest = fitsMemory(claim, budget)
-    ? await receiveBuffered(context, (bytes, offset) => spool.write(bytes, offset))
-    : await receiveToScratch(context, spool, NOTHING_KEPT)
+  const digest = isStreamed(context, options)
+    ? await receiveStream(context, spool, NOTHING_KEPT, { withParts: options.verify === true })
+    : await receiveBuffered(context, (bytes, offset) => spool.write(bytes, offset))
   const checks = judge(claim, digest)
   await copyOut(claim, spool, (bytes) => stream.write(bytes, signal), signal)
   return result(context, undefined, checks, 0n)
@@ -177,7 +187,10 @@ async function copyOut(
 }
 
 function judge(claim: VouchedClaim, digest: ContentDigest): Check[] {
-  return [...verifyContent(claim, digest), ...claim.checks]
+  // Nothing hashes some parts and not the others.
+  const isWhole = digest.parts.length === 0 && claim.parts.length > 0
+  const checks = isWhole ? verifyWhole(claim, digest) : verifyContent(claim, digest)
+  return [...checks, ...claim.checks]
 }
 
 function result(

@@ -7,14 +7,15 @@ import { rangeOfPart } from '../../schemas/part-plan.ts'
 import type { Scratch } from '../disk/quarantine.ts'
 import { type ContentDigest, type ContentHasher, createContentHasher } from '../verify/digest.ts'
 import { checkPart } from '../verify/verifier.ts'
-import { type Budget, type BufferPool, createBufferPool } from './budget.ts'
+import { type Budget, type BufferPool, countBuffers, createBufferPool } from './budget.ts'
+import type { Timing } from './connection.ts'
 import type { Content } from './content.ts'
 import { interrupted } from './interruption.ts'
 import type { Meter } from './meter.ts'
 import type { RecordClaim } from './record.ts'
 
 /** Times that a corrupt part is fetched again. */
-const REFETCH_MAX = 2
+export const REFETCH_MAX = 2
 const READ_BYTES = 1024 ** 2
 
 export interface ReceiveContext {
@@ -22,6 +23,7 @@ export interface ReceiveContext {
   content: Content
   budget: Budget
   meter: Meter
+  timing: Timing
   signal: AbortSignal
 }
 
@@ -60,7 +62,7 @@ export async function receiveBuffered(
   const failure = new AbortController()
   const signal = AbortSignal.any([context.signal, failure.signal])
   const bufferBytes = Math.max(1, ...claim.parts.slice(0, 1).map((part) => part.sizeBytes))
-  using pool = createBufferPool(budget.memory, bufferBytes, budget.requests.total + 1)
+  using pool = createBufferPool(budget.memory, bufferBytes, countBuffers(budget, bufferBytes))
   const hasher = createContentHasher(record.partSizeBytes)
   const running: Promise<unknown>[] = []
   const missing = claim.parts.filter((part) => !kept.numbers.has(part.number))
@@ -151,47 +153,6 @@ async function fetchPart(
   } finally {
     budget.requests.release(1)
   }
-}
-
-/**
- * Fetches one part after the other into the scratch, for parts too large for the memory. They are
- * verified there: nobody else may have a hand in it.
- */
-export async function receiveToScratch(
-  context: ReceiveContext,
-  scratch: Scratch,
-  kept: KeptParts,
-): Promise<ContentDigest> {
-  const { claim, content, meter, signal } = context
-  const { record } = claim
-  let hasher = createContentHasher(record.partSizeBytes)
-  for (const part of claim.parts) {
-    const range = rangeOfPart(BigInt(record.sizeBytes), record.partSizeBytes, part.number)
-    if (kept.numbers.has(part.number)) {
-      await readKept(scratch, range.offset, part, hasher, signal)
-      continue
-    }
-    for (let fetched = 0; ; fetched++) {
-      const attempt = hasher.fork()
-      let filled = 0
-      const write = async (chunk: Uint8Array) => {
-        await scratch.write(chunk, range.offset + BigInt(filled))
-        attempt.update(chunk)
-        filled += chunk.length
-        meter.move(chunk.length)
-      }
-      await content.read(range, write, signal)
-      const sha256 = attempt.fork().finish().parts[part.number - 1]?.sha256
-      if (sha256 === part.sha256) {
-        hasher = attempt
-        break
-      }
-      meter.move(-filled)
-      if (fetched >= REFETCH_MAX) checkPart(record.reference, part, sha256)
-    }
-    meter.settle(part.sizeBytes)
-  }
-  return hasher.finish()
 }
 
 /** Which parts in the scratch are good. What lies behind the artifact's end is cut off. */

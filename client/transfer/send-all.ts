@@ -13,7 +13,14 @@ import {
   createContentHasher,
   sha256Of,
 } from '../verify/digest.ts'
-import { type Budget, type BufferPool, createBufferPool, createSemaphore } from './budget.ts'
+import {
+  type Budget,
+  type BufferPool,
+  countBuffers,
+  createBufferPool,
+  createSemaphore,
+  type Semaphore,
+} from './budget.ts'
 import { interrupted } from './interruption.ts'
 import { type OutgoingPart, type SendContext, sendPart } from './send-part.ts'
 import { type FileSource, type Source, sourceChanged } from './source.ts'
@@ -21,6 +28,8 @@ import { type FileSource, type Source, sourceChanged } from './source.ts'
 /** Pieces in which bytes are read and hashed, and handed to a socket. */
 const READ_BYTES = 1024 ** 2
 const CHUNK_BYTES = 256 * 1024
+/** Parts above this are read from their file twice rather than held in memory. */
+const LARGE_PART_BYTES = 32 * 1024 ** 2
 
 export interface SendPlan {
   partSizeBytes: number
@@ -38,6 +47,8 @@ export interface SentContent {
 
 interface ReadPart {
   part: OutgoingPart
+  /** What it waits for before it goes out. */
+  turn: Semaphore
   /** Gives the memory back. */
   release(): void
 }
@@ -61,13 +72,13 @@ export async function sendAll(
   const running = new Set<Promise<void>>()
   let sentBytes = 0n
 
-  const deliver = async ({ part, release }: ReadPart): Promise<void> => {
+  const deliver = async ({ part, turn, release }: ReadPart): Promise<void> => {
     try {
-      await budget.requests.acquire(1, signal)
+      await turn.acquire(1, signal)
       try {
         await sendPart({ ...context, signal }, part)
       } finally {
-        budget.requests.release(1)
+        turn.release(1)
       }
       context.meter.settle(part.sizeBytes)
       sentBytes += BigInt(part.sizeBytes)
@@ -82,8 +93,11 @@ export async function sendAll(
     failure.abort(error)
   }
   try {
-    const parts = pool === undefined ? readTwice : readBuffered
-    for await (const read of parts({ source, plan, hasher, pool, budget, signal })) {
+    const { slowMs } = context.connection.timing
+    const reading = { source, plan, hasher, pool, budget, signal, slowMs }
+    const parts =
+      pool === undefined ? readTwice(reading, 1, budget.requests) : readBuffered(reading)
+    for await (const read of parts) {
       if (isSkipped(plan, read.part)) {
         context.meter.skip(read.part.sizeBytes)
         read.release()
@@ -150,26 +164,28 @@ interface Reading {
   pool: (BufferPool & { sizeBytes: number }) | undefined
   budget: Budget
   signal: AbortSignal
+  /** Who waits for memory for so long has a slow network. */
+  slowMs: number
 }
 
 /** Buffers for the parts, or none when a part takes more than half of the memory. */
-function createPool(
-  { memory, requests }: Budget,
-  source: Source,
-  { partSizeBytes }: SendPlan,
-): Reading['pool'] {
+function createPool(budget: Budget, source: Source, { partSizeBytes }: SendPlan): Reading['pool'] {
+  const { memory } = budget
   const sizeBytes =
     source.sizeBytes !== undefined && source.sizeBytes < BigInt(partSizeBytes)
       ? Math.max(1, Number(source.sizeBytes))
       : partSizeBytes
-  if (source.kind === 'file' && sizeBytes * 2 > memory.total) return undefined
+  const mostBytes = Math.min(memory.total, 2 * LARGE_PART_BYTES)
+  if (source.kind === 'file' && sizeBytes * 2 > mostBytes) return undefined
   if (sizeBytes > memory.total)
     throw new ArtifactError(
       'usage',
       'Cannot upload the stream: a part of it does not fit into the memory allowed',
       { expected: `at least ${sizeBytes} bytes of memory`, found: `${memory.total} bytes` },
     )
-  return Object.assign(createBufferPool(memory, sizeBytes, requests.total + 1), { sizeBytes })
+  return Object.assign(createBufferPool(memory, sizeBytes, countBuffers(budget, sizeBytes)), {
+    sizeBytes,
+  })
 }
 
 /** Whether the store holds the part; throws when it holds another one in its place. */
@@ -186,12 +202,14 @@ function isSkipped({ held, isSending }: SendPlan, part: Part): boolean {
 }
 
 async function* readBuffered(reading: Reading): AsyncGenerator<ReadPart> {
-  const { source, plan, hasher, pool, signal } = reading
+  const { source, plan, hasher, pool, budget, signal, slowMs } = reading
   if (pool === undefined) return
   const count = countKnown(source, plan)
   for (let number = 1; count === undefined || number <= count; number++) {
     if (signal.aborted) throw interrupted(signal.reason)
-    const buffer = await pool.acquire(signal)
+    const buffer = await acquireSoon(pool, source, slowMs, signal)
+    // The network is slow: many requests side by side make up for it, and memory for none of them.
+    if (buffer === undefined) return yield* readTwice(reading, number, budget.farRequests)
     const filled = await fillBuffer(source, buffer, hasher, signal)
     if (filled === 0) return pool.release(buffer)
     if (number > PARTS_MAX) throw tooManyParts(plan)
@@ -201,20 +219,44 @@ async function* readBuffered(reading: Reading): AsyncGenerator<ReadPart> {
     if (isShort && source.kind === 'file') await source.checkEnd(hasher.sizeBytes, signal)
     yield {
       part: bufferedPart(part, buffer.subarray(0, filled)),
+      turn: budget.requests,
       release: () => pool.release(buffer),
     }
     if (isShort) return
   }
 }
 
-/** Parts too large for the memory: hashed in one reading of the file, sent in another. */
-async function* readTwice(reading: Reading): AsyncGenerator<ReadPart> {
-  const { source, plan, hasher, budget, signal } = reading
+/** A buffer; `undefined` when a file waits in vain for one, since it can do without. */
+async function acquireSoon(
+  pool: BufferPool,
+  source: Source,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<Uint8Array | undefined> {
+  const ready = pool.tryAcquire()
+  if (ready !== undefined || source.kind !== 'file') return ready ?? pool.acquire(signal)
+  const patience = AbortSignal.timeout(waitMs)
+  try {
+    return await pool.acquire(AbortSignal.any([signal, patience]))
+  } catch (error) {
+    if (signal.aborted || !patience.aborted) throw error
+    return undefined
+  }
+}
+
+/** Parts from `first` on that no memory is for: hashed in one reading of the file, sent in another. */
+async function* readTwice(
+  reading: Reading,
+  first: number,
+  turn: Semaphore,
+): AsyncGenerator<ReadPart> {
+  const { source, plan, hasher, signal } = reading
   if (source.kind !== 'file') return
   // One part ahead of those on their way: no more than that is hashed before it can be sent.
-  const ahead = createSemaphore(budget.requests.total + 1)
+  const ahead = createSemaphore(turn.total + 1)
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
-  for (const { number, offset, sizeBytes } of planParts(source.sizeBytes, plan.partSizeBytes)) {
+  const parts = planParts(source.sizeBytes, plan.partSizeBytes).slice(first - 1)
+  for (const { number, offset, sizeBytes } of parts) {
     await ahead.acquire(1, signal)
     for (let left = sizeBytes; left > 0; ) {
       if (signal.aborted) throw interrupted(signal.reason)
@@ -223,7 +265,7 @@ async function* readTwice(reading: Reading): AsyncGenerator<ReadPart> {
       left -= read
     }
     const part = { number, sizeBytes, sha256: digestOf(hasher, number) }
-    yield { part: filePart(source, part, offset), release: () => ahead.release(1) }
+    yield { part: filePart(source, part, offset), turn, release: () => ahead.release(1) }
   }
 }
 

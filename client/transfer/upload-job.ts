@@ -30,9 +30,9 @@ export interface UploadOptions {
   expectSha256?: string | undefined
   /** How the server convinces itself [as the server is set]. */
   policy?: SealPolicy | undefined
-  /** Parts on their way at once [6]. */
+  /** Parts on their way at once [6; up to 16 where the network is slow]. */
   concurrency?: number | undefined
-  /** Memory for parts, in bytes [256 MiB]. */
+  /** Memory for parts, in bytes [128 MiB]. */
   memoryBytes?: number | undefined
   /** Stops the upload; that of a file with a journal stays open, and the same call resumes it. */
   signal?: AbortSignal | undefined

@@ -187,7 +187,7 @@ async function send(
 
 function createContext(job: UploadJob, upload: Upload, ready: readonly PartGrant[]): SendContext {
   const { connection, meter, signal, budget } = job
-  const batchMax = 2 * budget.requests.total
+  const batchMax = 2 * Math.max(budget.requests.total, budget.farRequests.total)
   return {
     connection,
     uploadId: upload.id,

@@ -52,6 +52,21 @@ export function verifyContent(claim: ContentClaim, found: ContentDigest): Check[
 }
 
 /**
+ * {@link verifyContent} for content of which only the whole was hashed. The part digests are needed to
+ * release a part before the others are there, and to find the one that is corrupt: when the size and
+ * the SHA-256 of the whole are the recorded ones, the bytes are, and the parts with them.
+ */
+export function verifyWhole(
+  claim: ContentClaim,
+  found: Pick<ContentDigest, 'sizeBytes' | 'sha256'>,
+): Check[] {
+  checkRecord(claim)
+  checkSize(claim, found)
+  checkSha256(claim, found)
+  return ['record', 'size', 'sha256']
+}
+
+/**
  * Checks signature, inclusion and leaf, in this order: a leaf that differs from the record accuses
  * somebody only when the log is known to have it. Throws `log_malformed`, `log_signature`,
  * `log_policy`, `log_inclusion`, `log_missing`, or `log_record` with both values. What is left is the

@@ -1,5 +1,9 @@
 /** Door of the filesystem store: granted requests for its bytes, `PUT` and `GET /v1/blobs/…`. */
+import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { Context } from 'hono'
+import { freeBehind } from '../../client/disk/spent-chunk.ts'
 import type { FilesystemStore } from '../stores/filesystem.ts'
 import { type App, type Environment, invalid } from './mount.ts'
 
@@ -11,7 +15,7 @@ export function mountBlobs(app: App, store: FilesystemStore): void {
       ...readAddress(c),
       sizeBytes: readLength(c),
       // The request of Node itself: a detour through a web stream costs a third of the speed.
-      body: c.env.incoming,
+      body: freeBehind(c.env.incoming),
       signal: c.req.raw.signal,
     })
     return c.body(null, 200)
@@ -26,9 +30,31 @@ export function mountBlobs(app: App, store: FilesystemStore): void {
       ifRange: c.req.header('if-range'),
       signal: c.req.raw.signal,
     })
-    const body = content.body === undefined ? null : ReadableStream.from(content.body)
-    return new Response(body, { status: content.status, headers: content.headers })
+    if (content.body === undefined)
+      return new Response(null, { status: content.status, headers: content.headers })
+    // To the socket of Node itself, from buffers that are used again.
+    const { outgoing } = c.env
+    outgoing.writeHead(content.status, { ...content.headers, 'x-request-id': c.get('requestId') })
+    await pour(content.body, outgoing)
+    return RESPONSE_ALREADY_SENT
   })
+}
+
+/** Writes the chunks one after the other; when the disk or the client fails, it cuts the connection. */
+async function pour(body: AsyncIterable<Uint8Array>, outgoing: ServerResponse): Promise<void> {
+  const gone = once(outgoing, 'close')
+  try {
+    for await (const chunk of body) {
+      const written = new Promise<void>((resolve, reject) => {
+        outgoing.write(chunk, (error) => (error ? reject(error) : resolve()))
+      })
+      await Promise.race([written, gone])
+      if (outgoing.destroyed) return
+    }
+    outgoing.end()
+  } catch (error) {
+    outgoing.destroy(error instanceof Error ? error : undefined)
+  }
 }
 
 function readAddress(c: Context<Environment>): { path: string; query: URLSearchParams } {

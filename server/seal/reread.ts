@@ -11,6 +11,26 @@ export interface Claim {
 }
 
 /**
+ * Reads the stored bytes once and compares size and digest of the whole with the claim. The store has
+ * checked every part as it came, so the whole says all there is to say; only when it is wrong are the
+ * bytes read again, to name the part that differs. Errors and `onProgress` as for {@link checkBytes}.
+ */
+export async function checkStored(
+  read: () => AsyncIterable<Uint8Array>,
+  claim: Claim,
+  onProgress: (bytes: bigint) => Promise<void>,
+): Promise<void> {
+  const whole = [{ number: 1, sizeBytes: Number(claim.sizeBytes), sha256: claim.sha256 }]
+  try {
+    await checkBytes(read(), { ...claim, parts: whole }, onProgress)
+  } catch (error) {
+    const isWrong = error instanceof ArtifactError && error.code === 'digest_mismatch'
+    if (isWrong) await checkBytes(read(), claim, onProgress)
+    throw error
+  }
+}
+
+/**
  * Reads the bytes once, in order, and compares size, every part digest and the whole digest with
  * the claim. Throws `size_mismatch`, `part_mismatch` or `digest_mismatch` with expected and found.
  * `onProgress` hears how many bytes have been read.

@@ -32,7 +32,7 @@ import { formatUpload, type SettledRecord, type UploadRecord } from '../records/
 import { findBoundParts, findUpload } from '../records/uploads.ts'
 import type { Blob } from '../stores/store.ts'
 import { checkClaim } from './claim.ts'
-import { type Claim, checkBytes } from './reread.ts'
+import { type Claim, checkStored } from './reread.ts'
 
 /** A verifier that says nothing for this long has lost its right. */
 export const LEASE_SECONDS = 30
@@ -257,8 +257,8 @@ async function reread(
   signal: AbortSignal,
 ): Promise<void> {
   let reportedAt = intake.clock().getTime()
-  const bytes = intake.store.read(upload.blobKey, blob.tag, { signal })
-  await checkBytes(bytes, claim, async (verifiedBytes) => {
+  const read = () => intake.store.read(upload.blobKey, blob.tag, { signal })
+  await checkStored(read, claim, async (verifiedBytes) => {
     const now = intake.clock()
     if (now.getTime() - reportedAt < PROGRESS_MS) return
     reportedAt = now.getTime()

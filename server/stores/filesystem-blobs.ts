@@ -102,7 +102,8 @@ export async function settleBlob(folder: string, key: string): Promise<void> {
 }
 
 /**
- * The bytes of a blob, in chunks that the reader may keep. Opens the file when it is first asked.
+ * The bytes of a blob, in chunks that are good until the next one is asked for: two buffers take
+ * turns, and the disk fills one while the reader has the other. Opens the file when it is first asked.
  * Throws `blob_missing`, `precondition_failed`, `store_unavailable`.
  */
 export async function* readBlob(
@@ -116,15 +117,44 @@ export async function* readBlob(
   const { size } = await handle.stat({ bigint: true })
   checkTag(key, tag, formatTag(key, size))
   const stop = Number(end === undefined || end > size ? size : end)
-  for (let position = Number(start); position < stop; ) {
-    signal?.throwIfAborted()
-    const buffer = Buffer.allocUnsafeSlow(Math.min(READ_BYTES, stop - position))
-    const { bytesRead } = await onDisk(verb, () => handle.read(buffer, 0, buffer.length, position))
+  const buffers = createTurns(Math.min(READ_BYTES, Math.max(1, stop - Number(start))))
+  const read = async (position: number): Promise<Uint8Array> => {
+    const buffer = buffers.next()
+    const length = Math.min(buffer.length, stop - position)
+    const { bytesRead } = await onDisk(verb, () => handle.read(buffer, 0, length, position))
     if (bytesRead === 0) throw cutShort(verb, stop, position)
-    position += bytesRead
-    yield buffer.subarray(0, bytesRead)
+    return buffer.subarray(0, bytesRead)
   }
-  signal?.throwIfAborted()
+  let position = Number(start)
+  let ahead = position < stop ? read(position) : undefined
+  try {
+    while (ahead !== undefined) {
+      signal?.throwIfAborted()
+      const chunk: Uint8Array = await ahead
+      position += chunk.length
+      ahead = position < stop ? read(position) : undefined
+      // It is waited for in its turn; a failure before that is not lost.
+      ahead?.catch(() => undefined)
+      yield chunk
+    }
+    signal?.throwIfAborted()
+  } finally {
+    await ahead?.catch(() => undefined)
+  }
+}
+
+/** Two buffers, one after the other; the second is made when it is first wanted. */
+function createTurns(sizeBytes: number) {
+  const made: Buffer[] = []
+  let turn = 0
+  return {
+    next(): Buffer {
+      const index = turn++ % 2
+      const buffer = made[index] ?? Buffer.allocUnsafeSlow(sizeBytes)
+      made[index] = buffer
+      return buffer
+    },
+  }
 }
 
 /**

@@ -7,6 +7,7 @@ import {
   HeadObjectCommand,
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
+import { freeChunk } from '../../client/disk/spent-chunk.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import {
   attempt,
@@ -147,7 +148,10 @@ async function* readSteadily(
     for await (const chunk of body) {
       // The reader may take its time; only the store is under the clock.
       clearTimeout(timer)
-      if (chunk instanceof Uint8Array) yield chunk
+      if (chunk instanceof Uint8Array) {
+        yield chunk
+        freeChunk(chunk)
+      }
       timer = arm()
     }
     signal?.throwIfAborted()

@@ -118,7 +118,10 @@ export interface Store extends AsyncDisposable {
   /** Size and tag, or `undefined` when there is no such object. */
   stat(key: string): Promise<Blob | undefined>
 
-  /** The bytes from the store itself. Throws `blob_missing`, or `precondition_failed` when the tag is another one. */
+  /**
+   * The bytes from the store itself, in chunks that are good until the next one is asked for. Throws
+   * `blob_missing`, or `precondition_failed` when the tag is another one.
+   */
   read(key: string, tag: string, options?: ReadOptions): AsyncIterable<Uint8Array>
 
   /** A signed request that reads the object, by ranges too. */

@@ -6,6 +6,7 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,6 +17,7 @@ import type { Options } from './options.ts'
 import { Measured } from './readme-tables.ts'
 import { type Row, runRounds, type Verb } from './rounds.ts'
 import type { Voice } from './section.ts'
+import { cleanWhenStopped } from './stopping.ts'
 import { formatTable, spread } from './table.ts'
 
 const MIB = 1024 ** 2
@@ -35,6 +37,8 @@ export async function measureFar(options: Options, program: string, voice: Voice
   }
   await using wire = await layWire(options.farControl)
   const folder = await mkdtemp(join(tmpdir(), 'artifact-far-'))
+  const remove = () => rmSync(folder, { recursive: true, force: true })
+  const forget = cleanWhenStopped(remove)
   try {
     const json = join(folder, 'far.json')
     await repeatInside(wire.servers, [
@@ -44,7 +48,8 @@ export async function measureFar(options: Options, program: string, voice: Voice
     for (const section of Measured.parse(JSON.parse(await readFile(json, 'utf8'))).sections)
       voice.show(section)
   } finally {
-    await rm(folder, { recursive: true, force: true })
+    forget()
+    remove()
   }
 }
 

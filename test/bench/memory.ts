@@ -42,17 +42,24 @@ export async function measureMemory(
   const ours = { ...options, tools: keys }
   const lines: Line[] = []
   const left: string[] = []
+  const tell = (...found: Line[]) => {
+    lines.push(...found)
+    for (const { what, where, client, server } of found)
+      voice.report(
+        `${what}, ${where}: client ${formatMib(client)}, server ${formatMib(server)} MiB`,
+      )
+  }
   const obstacle = findRoomObstacle(options.memoryBytes, ours)
   if (obstacle === undefined) {
     await using field = await openField({ options: ours, program, bytes: options.memoryBytes })
-    lines.push(...(await measureLarge(field, options.memoryBytes, voice)))
+    tell(...(await measureLarge(field, options.memoryBytes, voice)))
   } else left.push(`${formatSize(options.memoryBytes)} left out: ${obstacle}.`)
   await using field = await openField({ options: ours, program, bytes: LOOP_FILE_BYTES })
-  for (const each of field.ours) lines.push(...(await measureLoop(field, each, program, options)))
-  lines.push(await measureManyParts(field, program, options))
+  tell(await measureManyParts(field, program, options))
   const onS3 = field.ours.find(({ tool }) => tool.key === 'ours-s3')
   if (onS3 === undefined) left.push('1 TiB left out: without an S3 store there is no room for it.')
-  else lines.push(await measureSparse(field, onS3))
+  else tell(await measureSparse(field, onS3))
+  for (const each of field.ours) tell(...(await measureLoop(field, each, program, options)))
   const rows = lines.map(({ what, where, client, server }) => [
     what,
     where,
@@ -171,6 +178,7 @@ async function measureSparse(field: Field, { command, tool, clear }: Ours): Prom
     tool.watched,
   )
   await clear()
+  await run({ words: ['rm', path] })
   return describePeak(`upload 1 TiB sparse, its first ${formatSize(SPARSE_SENT_BYTES)}`, 'S3', [
     sample,
   ])

@@ -160,7 +160,8 @@ export const isRefused = ({ status }: Reply) => status === 0 || status >= 400
 /** All bytes of a blob, as the server reads them. */
 export async function readAll(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const all: Uint8Array[] = []
-  for await (const chunk of chunks) all.push(chunk)
+  // A copy: a chunk is good until the next one is asked for.
+  for await (const chunk of chunks) all.push(Buffer.from(chunk))
   return Buffer.concat(all)
 }
 

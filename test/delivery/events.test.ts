@@ -1,6 +1,7 @@
 /** What people watch: the present first, then everything, once, in order. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Event } from '../../schemas/event.ts'
+import { Beat, type Event, Reset } from '../../schemas/event.ts'
+import { CreatedToken } from '../../schemas/token.ts'
 import { openEventFeed } from '../../server/delivery/event-feed.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { watchEvents } from '../support/events.ts'
@@ -31,6 +32,21 @@ afterAll(async () => {
 
 const content = makeContent(200_000, 'watched')
 const states = (events: Event[]) => events.map(({ upload }) => `${upload.name} ${upload.state}`)
+/** The text of a stream until `isEnough`. */
+async function readStream(
+  { url, token }: TestServer,
+  query: string,
+  isEnough: (text: string) => boolean,
+): Promise<string> {
+  const headers = { authorization: `Bearer ${token}` }
+  const { body } = await fetch(`${url}/v1/events${query}`, { headers })
+  let text = ''
+  for await (const chunk of body ?? []) {
+    text += Buffer.from(chunk).toString()
+    if (isEnough(text)) break
+  }
+  return text
+}
 const ends = (name: string, state: string) => (event: Event) =>
   event.upload.name === name && event.upload.state === state
 
@@ -122,6 +138,34 @@ describe('watchEvents', () => {
     expect((await watcher.next()).upload).toMatchObject({ id, state: 'open' })
     await server.request('DELETE', `/v1/uploads/${id}`)
     expect((await watcher.next()).upload.state).toBe('aborted')
+  })
+
+  it('says which uploads a picture has that replaces what was asked for, to whoever asked', async () => {
+    const { id } = await openTestUpload(server, { task: 'reset', run: 0, name: 'a' })
+    await openTestUpload(server, { task: 'other', run: 0, name: 'hidden' })
+    const unknown = '999999999999'
+    const first = await readStream(server, '?task=reset', (text) => /^id: /m.test(text))
+    expect(first).not.toContain('event: reset')
+    const replaced = await readStream(server, `?task=reset&after=${unknown}`, (text) =>
+      text.includes('event: reset'),
+    )
+    expect(replaced).toMatch(/event: upload.*event: reset/s)
+    const reset = /id: (\d+)\nevent: reset\ndata: (.*)\n/.exec(replaced)
+    expect(Reset.parse(JSON.parse(reset?.[2] ?? ''))).toEqual({ uploads: [id] })
+    expect(Number(reset?.[1])).toBeLessThan(Number(unknown))
+  })
+
+  it('says every ten seconds that it lives, and ends when the token has', async () => {
+    const { body } = await server.request('POST', '/v1/tokens', {
+      body: { name: 'watcher', scopes: ['list:beat/**'], ttlSeconds: null },
+    })
+    const { token, secret } = CreatedToken.parse(body)
+    const watching = watchEvents(server, '', { token: secret })
+    const lives = await readStream(server, '?task=beat', (text) => text.includes('event: beat'))
+    expect(Beat.parse(JSON.parse(/event: beat\ndata: (.*)\n/.exec(lives)?.[1] ?? ''))).toBeDefined()
+    await using watcher = await watching
+    await server.request('DELETE', `/v1/tokens/${token.id}`)
+    expect(await watcher.rest()).toEqual([])
   })
 
   it('gives the events of one server to the watchers of another', async () => {

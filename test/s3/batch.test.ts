@@ -34,7 +34,8 @@ async function readSealed(task: string, name: string): Promise<string> {
   const found = await findArtifact(stage.intake.sql, task, 0, name)
   if (found === undefined) throw new Error(`${name} is not sealed`)
   const chunks: Uint8Array[] = []
-  for await (const chunk of s3.store.read(found.blobKey, found.blobTag)) chunks.push(chunk)
+  for await (const chunk of s3.store.read(found.blobKey, found.blobTag))
+    chunks.push(Buffer.from(chunk))
   return Buffer.concat(chunks).toString()
 }
 

@@ -164,27 +164,22 @@ describe('get() through a bad network', () => {
     expect(await readFile(work.at('out'))).toEqual(bytes)
   })
 
-  it('goes on inside a part that was cut, in the little memory of one part too', async () => {
+  it('goes on inside a part that was cut, when memory has no room for two', async () => {
     const { bytes } = await uploadFile()
     const count = spoil(isBlobGet, { kind: 'cut-reply', afterBytes: 20_000 }, 3)
     await get(connection, target(), { output: work.at('out'), memoryBytes: PART })
     expect(count()).toBe(3)
-    expect(proxy.seen.filter(isBlobGet)[1]?.headers.range).toBe(`bytes=20000-${PART - 1}`)
+    expect(proxy.seen.filter(isBlobGet)[1]?.headers.range).toBe(`bytes=20000-${SIZE - 1}`)
     expect(await readFile(work.at('out'))).toEqual(bytes)
   })
 
-  it.each([
-    ['in parallel', 64 * PART],
-    ['one after the other', PART],
-  ])('fetches a corrupt part alone, twice, and then fails (%s)', async (_, memoryBytes) => {
+  it('fetches a corrupt part alone, twice, and then fails', async () => {
     await uploadFile()
     proxy.fault = (request) =>
       isBlobGet(request) && request.headers.range?.startsWith(`bytes=${PART}-`)
         ? { kind: 'flip-reply', atByte: 5 }
         : undefined
-    await expect(
-      get(connection, target(), { output: work.at('out'), memoryBytes }),
-    ).rejects.toMatchObject({
+    await expect(get(connection, target(), { output: work.at('out') })).rejects.toMatchObject({
       code: 'part_mismatch',
       message: expect.stringContaining('part 2'),
       expected: expect.stringMatching(/^[0-9a-f]{64}$/),

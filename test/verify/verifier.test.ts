@@ -4,7 +4,12 @@ import {
   createContentHasher,
   EMPTY_SHA256,
 } from '../../client/verify/digest.ts'
-import { CHECKS, type ContentClaim, verifyContent } from '../../client/verify/verifier.ts'
+import {
+  CHECKS,
+  type ContentClaim,
+  verifyContent,
+  verifyWhole,
+} from '../../client/verify/verifier.ts'
 
 const PART = 4
 
@@ -93,5 +98,35 @@ describe('verifyContent()', () => {
       expect(() => verifyContent(lie, digestOf('abcdefghi'))).toThrow(
         expect.objectContaining({ code: 'bad_reply' }),
       )
+  })
+})
+
+describe('verifyWhole()', () => {
+  const wholeOf = (text: string) => ({ ...digestOf(text), parts: [] })
+
+  it('accepts the bytes without a digest of any part, and names what was checked', () => {
+    expect(verifyWhole(claimOf('abcdefghi'), wholeOf('abcdefghi'))).toEqual([
+      'record',
+      'size',
+      'sha256',
+    ])
+  })
+
+  it.each([
+    ['abcdefgh', 'size_mismatch'],
+    ['abcdEfghi', 'digest_mismatch'],
+    ['efghabcdi', 'digest_mismatch'],
+  ])('refuses other bytes: %j', (other, code) => {
+    expect(() => verifyWhole(claimOf('abcdefghi'), wholeOf(other))).toThrow(
+      expect.objectContaining({ code, expected: expect.any(String), found: expect.any(String) }),
+    )
+  })
+
+  it('refuses a record that disagrees with itself', () => {
+    const honest = claimOf('abcdefghi')
+    const claim = { ...honest, parts: honest.parts.slice(1) }
+    expect(() => verifyWhole(claim, wholeOf('abcdefghi'))).toThrow(
+      expect.objectContaining({ code: 'bad_reply' }),
+    )
   })
 })

@@ -1,0 +1,269 @@
+/**
+ * Bytes on their way down as one stream: they go to the disk as they come, and a thread that follows
+ * hashes the whole there, once. Nobody but this process may have a hand in the file meanwhile.
+ *
+ * The part digests come in only when the whole is wrong: they say which part to fetch again.
+ */
+import { createHash } from 'node:crypto'
+import type { Part } from '../../schemas/artifact.ts'
+import { rangeOfPart } from '../../schemas/part-plan.ts'
+import { openFileHasher } from '../disk/file-hasher.ts'
+import type { Scratch } from '../disk/quarantine.ts'
+import type { ContentDigest } from '../verify/digest.ts'
+import { checkPart } from '../verify/verifier.ts'
+import type { Range } from './content.ts'
+import { interrupted, untilAborted } from './interruption.ts'
+import { forEachLimited } from './limited.ts'
+import { type KeptParts, REFETCH_MAX, type ReceiveContext, readThrough } from './receive.ts'
+import type { RecordClaim } from './record.ts'
+
+/** From this size on the start of a thread costs less than a second hash of every byte. */
+export const STREAM_FROM_BYTES = 64 * 1024 ** 2
+/** Its buffers, and the thread that hashes. */
+const STREAM_MEMORY_BYTES = 32 * 1024 ** 2
+/** What may wait for the disk before it is pushed there. */
+const FLUSH_BYTES = 256 * 1024 ** 2
+/** What each request on a slow network asks for. */
+const PIECE_BYTES_MIN = 1024 ** 2
+const PIECE_BYTES_MAX = 16 * 1024 ** 2
+
+/**
+ * Fetches what is not kept into the scratch, and answers the digest of what then lies there: of the
+ * whole, and of the parts if they are asked for. A part that arrived corrupt is fetched again.
+ *
+ * Throws `part_mismatch` for a part that is corrupt again and again.
+ */
+export async function receiveStream(
+  context: ReceiveContext,
+  scratch: Scratch,
+  kept: KeptParts,
+  { withParts }: { withParts: boolean },
+): Promise<ContentDigest> {
+  const { claim, signal } = context
+  const { record } = claim
+  const partSizeBytes = withParts ? record.partSizeBytes : undefined
+  const hash = async (follow: (follower: Follower) => Promise<void>) => {
+    await using hasher = openFileHasher({ fd: scratch.fd, partSizeBytes })
+    await follow(hasher)
+    hasher.follow(Number(record.sizeBytes))
+    return await untilAborted(hasher.finish(), signal)
+  }
+  const release = await acquireStream(context)
+  try {
+    const digest = await hash((follower) => fetchMissing(context, scratch, kept, follower))
+    if (digest.sha256 === record.sha256) return digest
+    await mend(context, scratch)
+    return await hash(async () => undefined)
+  } finally {
+    release()
+  }
+}
+
+/** Waits for what one stream takes of the budget, and returns how to give it back. */
+async function acquireStream({ budget, signal }: ReceiveContext): Promise<() => void> {
+  const { memory, requests } = budget
+  const bytes = Math.min(STREAM_MEMORY_BYTES, memory.total)
+  await memory.acquire(bytes, signal)
+  try {
+    await requests.acquire(1, signal)
+  } catch (error) {
+    memory.release(bytes)
+    throw error
+  }
+  return () => {
+    requests.release(1)
+    memory.release(bytes)
+  }
+}
+
+type Follower = Pick<ReturnType<typeof openFileHasher>, 'follow'>
+
+async function fetchMissing(
+  context: ReceiveContext,
+  scratch: Scratch,
+  kept: KeptParts,
+  follower: Follower,
+): Promise<void> {
+  const { claim, meter } = context
+  const flusher = createFlusher(scratch)
+  try {
+    for (const run of listMissing(claim, kept)) {
+      // All before this run is kept, or came in an earlier one.
+      const landed = (end: bigint, count: number) => {
+        meter.move(count)
+        meter.settle(count)
+        follower.follow(Number(end))
+        flusher.wrote(count)
+      }
+      const rest = await fetchFast(context, scratch, run, landed)
+      if (rest !== undefined) await fetchFar(context, scratch, rest, landed)
+    }
+  } finally {
+    await flusher.end()
+  }
+}
+
+/** Hears that `count` more bytes lie in the scratch, and that there is no gap before `end`. */
+type Landed = (end: bigint, count: number) => void
+
+/** Fetches a run as one stream; answers what is left of it when that turns out to be slow. */
+async function fetchFast(
+  { content, timing, signal }: ReceiveContext,
+  scratch: Scratch,
+  run: Range,
+  landed: Landed,
+): Promise<Range | undefined> {
+  const slow = new AbortController()
+  const beganAtMs = performance.now()
+  let done = 0
+  const write = async (chunk: Uint8Array) => {
+    await scratch.write(chunk, run.offset + BigInt(done))
+    done += chunk.length
+    landed(run.offset + BigInt(done), chunk.length)
+    const tookMs = performance.now() - beganAtMs
+    const isSlow = tookMs >= timing.slowMs && done * 1000 < timing.slowBytesPerSecond * tookMs
+    if (isSlow && run.sizeBytes - done > PIECE_BYTES_MIN) slow.abort(interrupted('it is slow'))
+  }
+  try {
+    await content.read(run, write, AbortSignal.any([signal, slow.signal]), { isBulk: true })
+    return undefined
+  } catch (error) {
+    if (signal.aborted || !slow.signal.aborted) throw error
+    return { offset: run.offset + BigInt(done), sizeBytes: run.sizeBytes - done }
+  }
+}
+
+/**
+ * Fetches a run in pieces side by side. Loss and distance bound what one connection carries (Mathis et
+ * al., "The macroscopic behavior of the TCP congestion avoidance algorithm", 1997); they do so for each.
+ */
+async function fetchFar(
+  { content, budget, signal }: ReceiveContext,
+  scratch: Scratch,
+  run: Range,
+  landed: Landed,
+): Promise<void> {
+  const pieces = cutRun(run, budget.farRequests.total)
+  const failure = new AbortController()
+  const either = AbortSignal.any([signal, failure.signal])
+  let first = 0
+  await forEachLimited(pieces, budget.farRequests.total, async (piece) => {
+    const write = async (chunk: Uint8Array) => {
+      await scratch.write(chunk, piece.offset + BigInt(piece.doneBytes))
+      piece.doneBytes += chunk.length
+      while (isComplete(pieces[first]) && first < pieces.length - 1) first++
+      const { offset, doneBytes } = pieces[first] ?? piece
+      landed(offset + BigInt(doneBytes), chunk.length)
+    }
+    try {
+      await budget.farRequests.acquire(1, either)
+      await content.read(piece, write, either).finally(() => budget.farRequests.release(1))
+    } catch (error) {
+      failure.abort(error)
+    }
+  })
+  failure.signal.throwIfAborted()
+}
+
+interface Piece extends Range {
+  doneBytes: number
+}
+
+function cutRun({ offset, sizeBytes }: Range, lanes: number): Piece[] {
+  // Two for every lane: those that are done help with what is left.
+  const even = Math.ceil(sizeBytes / (2 * lanes))
+  const pieceBytes = Math.min(PIECE_BYTES_MAX, Math.max(PIECE_BYTES_MIN, even))
+  return Array.from({ length: Math.ceil(sizeBytes / pieceBytes) }, (_, index) => ({
+    offset: offset + BigInt(index * pieceBytes),
+    sizeBytes: Math.min(pieceBytes, sizeBytes - index * pieceBytes),
+    doneBytes: 0,
+  }))
+}
+
+function isComplete(piece: Piece | undefined): boolean {
+  return piece !== undefined && piece.doneBytes === piece.sizeBytes
+}
+
+/** The runs of parts that are not kept, each as one range, in order. */
+function listMissing({ record, parts }: RecordClaim, kept: KeptParts): Range[] {
+  const runs: Range[] = []
+  let last: Range | undefined
+  for (const part of parts) {
+    if (kept.numbers.has(part.number)) {
+      last = undefined
+      continue
+    }
+    const { offset, sizeBytes } = place(record, part)
+    if (last === undefined) {
+      last = { offset, sizeBytes }
+      runs.push(last)
+    } else last.sizeBytes += sizeBytes
+  }
+  return runs
+}
+
+/** The disk writes while more bytes come, instead of after the last one. */
+function createFlusher(scratch: Scratch) {
+  let unflushed = 0
+  let flushing: Promise<void> | undefined
+  return {
+    wrote(count: number): void {
+      unflushed += count
+      if (unflushed < FLUSH_BYTES || flushing !== undefined) return
+      unflushed = 0
+      // What fails here fails again when the file is published, and is told then.
+      flushing = scratch
+        .flush()
+        .catch(() => undefined)
+        .finally(() => {
+          flushing = undefined
+        })
+    },
+    async end(): Promise<void> {
+      await flushing
+    },
+  }
+}
+
+/** Fetches the parts again whose digest in the scratch is not the recorded one. */
+async function mend(context: ReceiveContext, scratch: Scratch): Promise<void> {
+  for (const part of context.claim.parts) {
+    let found = await hashPart(context, scratch, part)
+    for (let fetched = 0; found !== part.sha256; fetched++) {
+      if (fetched >= REFETCH_MAX) checkPart(context.claim.record.reference, part, found)
+      await refetch(context, scratch, part)
+      found = await hashPart(context, scratch, part)
+    }
+  }
+}
+
+async function hashPart(
+  { claim, signal }: ReceiveContext,
+  scratch: Scratch,
+  part: Part,
+): Promise<string> {
+  const hash = createHash('sha256')
+  const { offset } = place(claim.record, part)
+  await readThrough(scratch, offset, part.sizeBytes, (chunk) => void hash.update(chunk), signal)
+  return hash.digest('hex')
+}
+
+async function refetch(
+  { claim, content, meter, signal }: ReceiveContext,
+  scratch: Scratch,
+  part: Part,
+): Promise<void> {
+  const range = place(claim.record, part)
+  let end = range.offset
+  meter.move(-part.sizeBytes)
+  const write = async (chunk: Uint8Array) => {
+    await scratch.write(chunk, end)
+    end += BigInt(chunk.length)
+    meter.move(chunk.length)
+  }
+  await content.read(range, write, signal)
+}
+
+function place(record: RecordClaim['record'], part: Part) {
+  return rangeOfPart(BigInt(record.sizeBytes), record.partSizeBytes, part.number)
+}

@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest'
+import { freeBehind, freeChunk } from '../../client/disk/spent-chunk.ts'
+
+describe('freeChunk()', () => {
+  it('gives back the memory of a chunk of its own', () => {
+    const chunk = new Uint8Array(new ArrayBuffer(64))
+    freeChunk(chunk)
+    expect(chunk.length).toBe(0)
+  })
+
+  it('leaves memory alone that others may see', () => {
+    const shared = new Uint8Array(new SharedArrayBuffer(8)).fill(1)
+    const slice = new Uint8Array(new ArrayBuffer(8)).fill(1).subarray(0, 4)
+    for (const chunk of [shared, slice]) {
+      freeChunk(chunk)
+      expect(chunk[0]).toBe(1)
+    }
+  })
+})
+
+describe('freeBehind()', () => {
+  it('keeps a chunk until the next one is asked for', async () => {
+    const chunks = [1, 2, 3].map((value) => new Uint8Array(new ArrayBuffer(4)).fill(value))
+    async function* source() {
+      yield* chunks
+    }
+    const seen: number[][] = []
+    for await (const chunk of freeBehind(source())) seen.push([...chunk])
+    expect(seen).toEqual([1, 2, 3].map((value) => Array(4).fill(value)))
+    expect(chunks.map((chunk) => chunk.length)).toEqual([0, 0, 0])
+  })
+})
