@@ -59,10 +59,11 @@ export async function openEventFeed(
   const readNews = async (): Promise<void> => {
     isWoken = false
     for (;;) {
-      const events = await readEvents(sql, seen, BATCH)
+      const { events, last, isEnd, unread } = await readEvents(sql, seen, BATCH)
+      for (const id of unread) options.onFault(new Error(`Event ${id} cannot be read`))
       for (const watcher of watchers) offer(watcher, events)
-      seen = BigInt(events.at(-1)?.id ?? seen)
-      if (events.length < BATCH) return
+      seen = last
+      if (isEnd) return
     }
   }
   const wake = (): void => {
@@ -158,10 +159,10 @@ async function isKept(sql: Sql, after: bigint): Promise<boolean> {
 async function* readMissed(sql: Sql, after: bigint): AsyncIterable<Event> {
   let last = after
   for (;;) {
-    const events = await readEvents(sql, last, BATCH)
-    yield* events
-    last = BigInt(events.at(-1)?.id ?? last)
-    if (events.length < BATCH) return
+    const page = await readEvents(sql, last, BATCH)
+    yield* page.events
+    last = page.last
+    if (page.isEnd) return
   }
 }
 

@@ -40,18 +40,34 @@ export async function appendUploadEvent(tx: Transaction, upload: Upload, at: Dat
   await appendUploadEvents(tx, [upload], at)
 }
 
-/** Events after `after` in order. */
-export async function readEvents(sql: AnySql, after: bigint, limit: number): Promise<Event[]> {
+/** Some events in order. */
+export interface EventPage {
+  events: Event[]
+  /** Id of the last row that was read; goes on from there. */
+  last: bigint
+  /** Whether there was nothing more. */
+  isEnd: boolean
+  /** Ids of rows that this server cannot read, as when a newer one has written them. They are left out. */
+  unread: bigint[]
+}
+
+/** Events after `after` in order, from at most `limit` rows. */
+export async function readEvents(sql: AnySql, after: bigint, limit: number): Promise<EventPage> {
   const rows = await sql<{ id: bigint; at: Date; kind: string; body: unknown }[]>`
     select id, at, kind, body from artifact.event where id > ${after} order by id limit ${limit}`
-  return rows.map((row) =>
-    EventSchema.parse({
-      id: row.id.toString(),
-      kind: row.kind,
-      at: row.at.toISOString(),
-      upload: row.body,
-    }),
-  )
+  const page: EventPage = {
+    events: [],
+    last: rows.at(-1)?.id ?? after,
+    isEnd: rows.length < limit,
+    unread: [],
+  }
+  for (const { id, at, kind, body } of rows) {
+    const event = { id: id.toString(), kind, at: at.toISOString(), upload: body }
+    const { success, data } = EventSchema.safeParse(event)
+    if (success) page.events.push(data)
+    else page.unread.push(id)
+  }
+  return page
 }
 
 /** The first and last id that are kept; both 0 when none is. */

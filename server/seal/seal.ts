@@ -128,8 +128,18 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
     return run
   }
 
-  const takeLease = (id: string, claim: { sizeBytes: bigint; sha256: string }) =>
-    takeVerifying(intake.sql, id, claim, { holder, ...leaseFrom(intake.clock()) })
+  const takeLease = async (upload: UploadRecord, claim: { sizeBytes: bigint; sha256: string }) => {
+    const now = intake.clock()
+    const lease = { holder, ...leaseFrom(now) }
+    // Of a single part: sealed before anybody has read that it is verified.
+    if (claim.sizeBytes <= upload.partSizeBytes)
+      return takeVerifying(intake.sql, upload.id, claim, lease)
+    return intake.sql.begin(async (tx) => {
+      const taken = await takeVerifying(tx, upload.id, claim, lease)
+      if (taken !== undefined) await appendUploadEvent(tx, formatUpload(taken), now)
+      return taken
+    })
+  }
 
   return {
     async requestSeal(upload, request) {
@@ -138,7 +148,7 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
       if (upload.state === 'sealed') return upload
       if (!running.has(upload.id)) {
         checkClaim(upload, claim, await findBoundParts(intake.sql, upload.id))
-        const taken = await takeLease(upload.id, claim)
+        const taken = await takeLease(upload, claim)
         if (taken !== undefined) void start({ upload: taken, claim })
       }
       const run = running.get(upload.id)
@@ -163,7 +173,7 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
 
     async recover(upload) {
       if (upload.claim === undefined || running.has(upload.id)) return
-      const taken = await takeLease(upload.id, upload.claim)
+      const taken = await takeLease(upload, upload.claim)
       if (taken === undefined) return
       // More parts can be bound than the claim has: a stream of unknown size may have been cut.
       const count = countParts(upload.claim.sizeBytes, upload.partSizeBytes)

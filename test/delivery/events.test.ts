@@ -62,7 +62,7 @@ describe('watchEvents', () => {
     })
     await seal(server, upload.id, claimOf(content))
     const events = await watcher.until(ends('live', 'sealed'))
-    expect(states(events)).toEqual(['live open', 'live open', 'live sealed'])
+    expect(states(events)).toEqual(['live open', 'live open', 'live verifying', 'live sealed'])
     expect(events[1]?.upload.progress.bytes).toBe('200000')
     expect(events.at(-1)?.upload).toMatchObject({ artifact: { sha256: content.sha256 } })
     const ids = events.map(({ id }) => BigInt(id))
@@ -123,7 +123,8 @@ describe('watchEvents', () => {
     }
     await sealContent(server, { task: 'quiet', run: 0, name: 'a' }, content)
     await using watcher = await watchEvents(second, '?task=quiet', { lastEventId })
-    expect(states(await watcher.until(ends('a', 'sealed')))).toEqual(['a open', 'a sealed'])
+    const missed = await watcher.until(ends('a', 'sealed'))
+    expect(states(missed)).toEqual(['a open', 'a verifying', 'a sealed'])
   })
 
   it('shows the present again when what was missed is no longer kept, or never was', async () => {
@@ -166,6 +167,16 @@ describe('watchEvents', () => {
     await using watcher = await watching
     await server.request('DELETE', `/v1/tokens/${token.id}`)
     expect(await watcher.rest()).toEqual([])
+  })
+
+  it('leaves out what a newer server has written, says so in the log, and goes on', async () => {
+    await using watcher = await watchEvents(server, '?task=newer')
+    await watcher.whenCurrent()
+    await server.sql`
+      insert into artifact.event (kind, task, run, name, body) values ('later', 'newer', 0, 'a', '{}')`
+    const upload = await openTestUpload(server, { task: 'newer', run: 0, name: 'a' })
+    expect((await watcher.next()).upload.id).toBe(upload.id)
+    expect(server.log.join('')).toMatch(/Event \d+ cannot be read/)
   })
 
   it('gives the events of one server to the watchers of another', async () => {

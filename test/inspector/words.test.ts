@@ -56,7 +56,8 @@ describe('numbers', () => {
   it.each([
     [-1, '0 s'],
     [59.9, '59 s'],
-    [60, '1 min 0 s'],
+    [60, '1 min'],
+    [61, '1 min 1 s'],
     [7620, '2 h 7 min'],
     [3 * 86_400 + 4 * 3600, '3 d 4 h'],
   ])('writes %s seconds as %s', (seconds, text) => expect(formatDuration(seconds)).toBe(text))

@@ -89,6 +89,7 @@ describe('a seal under way', () => {
       from artifact.event where upload_id = ${upload.id} order by id`
     expect(states).toMatchObject([
       { state: 'open' },
+      { state: 'verifying', verified: '0' },
       { state: 'verifying', verified: '1500' },
       { state: 'sealed' },
     ])

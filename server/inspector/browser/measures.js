@@ -47,10 +47,22 @@ export function formatExactBytes(bytes) {
 export function formatDuration(seconds) {
   const whole = Math.max(0, Math.floor(seconds))
   if (whole < 60) return `${whole} s`
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`
+  if (whole < 3600) return formatPair(whole, 60, 'min', 's')
   const minutes = Math.floor(whole / 60)
-  if (minutes < 60 * 48) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`
-  return `${Math.floor(minutes / (60 * 24))} d ${Math.floor(minutes / 60) % 24} h`
+  if (minutes < 60 * 48) return formatPair(minutes, 60, 'h', 'min')
+  return formatPair(Math.floor(minutes / 60), 24, 'd', 'h')
+}
+
+/**
+ * @param {number} count In the smaller unit.
+ * @param {number} ratio How many of them make one of the larger.
+ * @param {string} larger
+ * @param {string} smaller
+ */
+function formatPair(count, ratio, larger, smaller) {
+  const rest = count % ratio
+  const whole = `${Math.floor(count / ratio)} ${larger}`
+  return rest === 0 ? whole : `${whole} ${rest} ${smaller}`
 }
 
 /**
