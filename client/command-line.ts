@@ -1,32 +1,23 @@
 /**
- * From words to a command and from its outcome to an exit code. The only file that knows yargs.
+ * From words to a command and from its outcome to an exit code.
  *
- * A command is loaded when its name is read, so that `artifact --help` loads none.
+ * A command and what reads its words are loaded when its name is read, so that `artifact --help`
+ * loads no package at all.
  */
 import { ArtifactError, EXITS } from '../schemas/problems.ts'
-import { completeWords } from './command-completion.ts'
-import { formatCommandHelp, formatGroupHelp, formatOverview } from './command-help.ts'
-import {
-  type Command,
-  type CommandEntry,
-  connectionOptions,
-  globalOptions,
-  listOptions,
-  listPositionals,
-  type OptionFacts,
-  outputOptions,
-  readArguments,
-} from './commands/command.ts'
+import type { CommandEntry } from './commands/command.ts'
+import { CONNECTION_FACTS, listFacts, OUTPUT_FACTS } from './commands/option-facts.ts'
 import { reportError } from './error-report.ts'
 import { classifyError, exitOf } from './exits.ts'
 import { findNearest } from './nearest.ts'
+import { formatGroupHelp, formatOverview } from './overview.ts'
 import type { ProcessContext } from './process-context.ts'
-import { checkVariables } from './settings.ts'
+import { checkVariables, hasOtherVariables } from './settings.ts'
 import { openTerminal, type Terminal } from './terminal.ts'
 
 export interface CommandLineOptions {
-  /** `ARTIFACT_*` variables that the commands know beyond those of the client. */
-  variables?: readonly string[]
+  /** `ARTIFACT_*` variables that the commands know beyond those of the client; asked only when one is set. */
+  variables?: () => Promise<readonly string[]>
 }
 
 /**
@@ -42,6 +33,7 @@ export async function runCommandLine(
   let terminal = openPlainTerminal(context)
   try {
     if (argv[0] === '--get-completions') {
+      const { completeWords } = await import('./command-completion.ts')
       await terminal.print(...(await completeWords(argv.slice(2), commands)))
       return EXITS.done
     }
@@ -49,18 +41,20 @@ export async function runCommandLine(
     if (entry === undefined)
       return await answerWithoutCommand(word, words, commands, context, terminal)
     const command = await entry.load()
-    const parsed = await parseWords(words, optionsOf(command), command.takesCommand)
-    const globals = readArguments(globalOptions, parsed.options, (key) => `--${key}`)
+    const { assignArguments, parseCommandWords, readGlobals } = await import('./command-words.ts')
+    const parsed = await parseCommandWords(words, command)
+    const globals = readGlobals(parsed)
     // A program that asks for JSON reads stderr too, for the error: it gets no prose in between.
     const quiet = globals.quiet || globals.json
     terminal = openTerminal({ ...context, quiet, plain: globals.noColor || isPlain(context) })
     if (globals.help) {
+      const { formatCommandHelp } = await import('./command-help.ts')
       await terminal.print(...formatCommandHelp(entry, command, context.stdout.columns))
       return EXITS.done
     }
-    checkVariables(context.environment, options.variables)
-    const positionals = assignPositionals(command, parsed.words)
-    const raw = { options: parsed.options, positionals, rest: parsed.rest }
+    if (hasOtherVariables(context.environment))
+      checkVariables(context.environment, await options.variables?.())
+    const raw = assignArguments(command, parsed)
     await runAloud(context.signal, terminal, () =>
       command.run(raw, { ...context, terminal, globals }),
     )
@@ -105,8 +99,8 @@ function findCommand(
 
 /** Index of the first word that is neither a global option nor the value of one. */
 function skipOptions(argv: readonly string[]): number {
-  const withValue = listOptions(globalOptions).flatMap(({ flag, facts }) =>
-    facts.kind === 'flag' ? [] : [`--${flag}`],
+  const withValue = [...listFacts(OUTPUT_FACTS), ...listFacts(CONNECTION_FACTS)].flatMap(
+    ({ flag, facts }) => (facts.kind === 'flag' ? [] : [`--${flag}`]),
   )
   let index = 0
   while (argv[index]?.startsWith('-') && argv[index] !== '--')
@@ -140,11 +134,13 @@ async function answerWithoutCommand(
   return EXITS.usage
 }
 
-/** Without a command there is mostly one flag, and that is read without loading the parser. */
+/** Without a command there is mostly one flag or none, and that is read without loading the parser. */
 async function readFlags(words: readonly string[]): Promise<Record<string, unknown>> {
+  if (words.length === 0) return {}
   if (words.length === 1 && (words[0] === '--help' || words[0] === '-h')) return { help: true }
   if (words.length === 1 && words[0] === '--version') return { version: true }
-  return (await parseWords(words, listOptions(globalOptions), true)).options
+  const { parseFlags } = await import('./command-words.ts')
+  return parseFlags(words)
 }
 
 function noSuchCommand(word: string, commands: readonly CommandEntry[]): ArtifactError {
@@ -156,141 +152,6 @@ function noSuchCommand(word: string, commands: readonly CommandEntry[]): Artifac
       expected: findNearest(word, names),
     },
   )
-}
-
-function optionsOf(command: Command) {
-  const shared = command.connects
-    ? [...listOptions(outputOptions), ...listOptions(connectionOptions)]
-    : listOptions(outputOptions)
-  return [...listOptions(command.options), ...shared]
-}
-
-interface ParsedWords {
-  options: Record<string, unknown>
-  words: string[]
-  rest: string[]
-}
-
-/** Parses by yargs; throws `usage` for an option that is unknown, incomplete or given twice. */
-async function parseWords(
-  words: readonly string[],
-  options: readonly { key: string; flag: string; facts: OptionFacts }[],
-  takesCommand: boolean,
-): Promise<ParsedWords> {
-  const { default: yargs } = await import('yargs')
-  const parser = yargs([...words])
-    .scriptName('artifact')
-    .help(false)
-    .version(false)
-    .exitProcess(false)
-    .detectLocale(false)
-    .parserConfiguration({
-      'camel-case-expansion': false,
-      'dot-notation': false,
-      'greedy-arrays': false,
-      'parse-numbers': false,
-      'parse-positional-numbers': false,
-      'populate--': true,
-    })
-    .fail((message, fault) => {
-      // A message is about the words; without one it is a bug of somebody.
-      throw message ? explainFailure(message) : fault
-    })
-  for (const { flag, facts } of options) {
-    const type = facts.kind === 'flag' ? 'boolean' : facts.kind === 'text' ? 'string' : 'array'
-    parser.option(flag, {
-      type,
-      string: facts.kind !== 'flag',
-      requiresArg: facts.kind !== 'flag',
-      ...(facts.short === undefined ? {} : { alias: facts.short }),
-    })
-  }
-  const { _: found, $0: _program, '--': after, ...values } = await parser.parseAsync()
-  const rest = Array.isArray(after) ? after.map(String) : []
-  restoreNegatives(values, options)
-  return {
-    options: collectOptions(values, options),
-    words: [...found.map(String), ...(takesCommand ? [] : rest)],
-    rest: takesCommand ? rest : [],
-  }
-}
-
-/** The parser takes --no-profile for "profile: no", also when the option itself is called no-profile. */
-function restoreNegatives(
-  values: Record<string, unknown>,
-  options: readonly { flag: string }[],
-): void {
-  for (const { flag } of options) {
-    const opposite = flag.startsWith('no-') ? flag.slice('no-'.length) : undefined
-    if (opposite === undefined || values[opposite] !== false) continue
-    values[flag] = true
-    delete values[opposite]
-  }
-}
-
-function explainFailure(message: string): ArtifactError {
-  const name = /^Not enough arguments following: (.+)$/.exec(message)?.[1]
-  if (name === undefined)
-    return new ArtifactError('usage', `Cannot read the command line: ${message}`)
-  return new ArtifactError('usage', `Cannot read ${formatTyped(name)}: its value is missing`)
-}
-
-function collectOptions(
-  values: Record<string, unknown>,
-  options: readonly { key: string; flag: string; facts: OptionFacts }[],
-): Record<string, unknown> {
-  const known = options.flatMap(({ flag, facts }) => [flag, ...(facts.short ? [facts.short] : [])])
-  const unknown = Object.keys(values).find((name) => !known.includes(name))
-  if (unknown !== undefined) {
-    const nearest = unknown.length > 1 ? findNearest(unknown, known) : undefined
-    throw new ArtifactError(
-      'usage',
-      `Cannot read the command line: there is no option ${formatTyped(unknown)}`,
-      { expected: nearest === undefined ? undefined : formatTyped(nearest) },
-    )
-  }
-  const collected: Record<string, unknown> = {}
-  for (const { key, flag, facts } of options) {
-    const value = values[flag]
-    if (value === undefined) continue
-    if (Array.isArray(value) && facts.kind === 'text')
-      throw new ArtifactError('usage', `Cannot read --${flag}: it is given more than once`)
-    collected[key] = Array.isArray(value) && facts.kind === 'flag' ? value.at(-1) : value
-  }
-  return collected
-}
-
-function formatTyped(name: string): string {
-  return name.length === 1 ? `-${name}` : `--${name}`
-}
-
-/** Gives every positional its word; those that may take none or many get what the required ones leave. */
-function assignPositionals(command: Command, words: readonly string[]): Record<string, unknown> {
-  const specs = listPositionals(command.positionals)
-  const needed = specs.filter(({ required, facts }) => required && facts.many !== true)
-  let spare = words.length - needed.length
-  if (spare < 0) {
-    const missing = needed[words.length]?.facts.placeholder
-    throw new ArtifactError('usage', `Cannot run the command: ${missing} is missing`, {
-      expected: `artifact ${command.usage[0]}`,
-    })
-  }
-  const left = [...words]
-  const assigned: Record<string, unknown> = {}
-  for (const { key, required, facts } of specs) {
-    if (facts.many === true) assigned[key] = left.splice(0, spare)
-    else if (required) assigned[key] = left.shift()
-    else if (spare > 0) assigned[key] = left.shift()
-    if (facts.many === true) spare = 0
-    else if (!required) spare = Math.max(0, spare - 1)
-  }
-  if (left.length > 0)
-    throw new ArtifactError(
-      'usage',
-      `Cannot run the command: ${JSON.stringify(left[0])} is one word too many`,
-      { expected: `artifact ${command.usage[0]}` },
-    )
-  return assigned
 }
 
 function openPlainTerminal(context: ProcessContext): Terminal {

@@ -18,7 +18,6 @@ import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { ArtifactError } from '../schemas/problems.ts'
 import { findNearest } from './nearest.ts'
-import { readProfile } from './profile.ts'
 
 /** Every `ARTIFACT_*` variable that the client knows. */
 export const CLIENT_VARIABLES = [
@@ -96,6 +95,12 @@ export function readEnvironment(
   }
 }
 
+/** Whether an `ARTIFACT_*` variable is set that the client itself does not know. */
+export function hasOtherVariables({ artifactVariables }: ClientEnvironment): boolean {
+  const known: readonly string[] = CLIENT_VARIABLES
+  return artifactVariables.some((name) => !known.includes(name))
+}
+
 /**
  * Throws `configuration` for an `ARTIFACT_*` variable that is in no table: a misspelt setting that is
  * silently ignored is found too late. `others` are the names that the server knows.
@@ -123,6 +128,7 @@ export async function resolveServer(
   const given = flags.url ?? environment.url
   const token = await readToken(flags.tokenFile, environment)
   if (given !== undefined && token !== undefined) return { url: checkUrl(given), token }
+  const { readProfile } = await import('./profile.ts')
   const profile = await readProfile(environment.configFolder)
   const chosen = given ?? profile?.url
   if (chosen === undefined)

@@ -10,7 +10,7 @@ import {
   TaskName,
   UploadId,
 } from './primitives.ts'
-import { Problem } from './problems.ts'
+import { Problem } from './problem-document.ts'
 
 /** Most artifacts in one request. */
 export const BATCH_MAX = 256

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { BATCH_CONTENT_BYTES_MAX, BATCH_MAX } from './batch.ts'
 import { ArtifactName } from './primitives.ts'
-import { Problem } from './problems.ts'
+import { Problem } from './problem-document.ts'
 import { Grant } from './upload.ts'
 
 /** Most bytes of contents in one answer, 4 MiB; what does not fit any more comes as grants. */

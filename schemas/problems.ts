@@ -2,10 +2,9 @@
  * Everything that can go wrong, as one table: code -> HTTP status -> exit code -> retryable -> hint.
  *
  * The server sends a code as an RFC 9457 problem document, the client turns it back into the same
- * error, and the command line derives its exit code from here alone.
+ * error, and the command line derives its exit code from here alone. Nothing is imported: every start
+ * of the program loads this file.
  */
-import { z } from 'zod'
-
 /** Exit codes of `artifact`; a script may rely on them. An unknown one is a failure. */
 export const EXITS = {
   done: 0,
@@ -192,33 +191,13 @@ export const PROBLEM_CODES = Object.keys(PROBLEMS).filter(
 )
 
 /** One field that was not accepted. */
-export const FieldFault = z.object({
+export interface FieldFault {
   /** JSON path or the name of a parameter, for example `parts.3.sha256`. */
-  field: z.string(),
-  expected: z.string(),
+  field: string
+  expected: string
   /** Shortened; absent when nothing was there. */
-  found: z.string().optional(),
-})
-export type FieldFault = z.infer<typeof FieldFault>
-
-/** RFC 9457 problem document, with a closed `code`. */
-export const Problem = z
-  .object({
-    /** `urn:artifact:problem:` and the code. */
-    type: z.string(),
-    title: z.string(),
-    status: z.int(),
-    detail: z.string(),
-    code: z.enum(PROBLEM_CODES),
-    hint: z.string(),
-    retryable: z.boolean(),
-    expected: z.string().optional(),
-    found: z.string().optional(),
-    errors: z.array(FieldFault).optional(),
-    requestId: z.string().optional(),
-  })
-  .meta({ id: 'Problem', description: 'RFC 9457 problem document' })
-export type Problem = z.infer<typeof Problem>
+  found?: string | undefined
+}
 
 export interface ProblemValues {
   /** What was wanted, as a person reads it. */
@@ -258,34 +237,4 @@ export class ArtifactError extends Error {
   get row(): ProblemRow {
     return PROBLEMS[this.code]
   }
-}
-
-/** The document for an error; `internal` when a code has no status of its own. */
-export function formatProblem(error: ArtifactError, requestId?: string): Problem {
-  const code = error.row.status === null ? 'internal' : error.code
-  const { status, title, hint, retryable } = PROBLEMS[code]
-  return {
-    type: `urn:artifact:problem:${code}`,
-    title,
-    status: status ?? 500,
-    detail: error.message,
-    code,
-    hint,
-    retryable,
-    ...(error.expected === undefined ? {} : { expected: error.expected }),
-    ...(error.found === undefined ? {} : { found: error.found }),
-    ...(error.errors === undefined ? {} : { errors: error.errors }),
-    ...((requestId ?? error.requestId) === undefined
-      ? {}
-      : { requestId: requestId ?? error.requestId }),
-  }
-}
-
-/** The inverse of {@link formatProblem}. */
-export function parseProblem(
-  problem: Problem,
-  values: Pick<ProblemValues, 'retryAfterSeconds'> = {},
-): ArtifactError {
-  const { code, detail, expected, found, errors, requestId } = problem
-  return new ArtifactError(code, detail, { expected, found, errors, requestId, ...values })
 }

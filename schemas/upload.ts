@@ -15,7 +15,7 @@ import {
   TaskName,
   UploadId,
 } from './primitives.ts'
-import { Problem } from './problems.ts'
+import { Problem } from './problem-document.ts'
 
 /** Most grants in one request. */
 export const GRANTS_MAX = 100

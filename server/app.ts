@@ -1,7 +1,8 @@
 /** The HTTP application: who asks, limits, doors, and one place where an error becomes an answer. */
 import { randomUUID } from 'node:crypto'
 import { type Context, Hono } from 'hono'
-import { ArtifactError, formatProblem } from '../schemas/problems.ts'
+import { formatProblem } from '../schemas/problem-document.ts'
+import { ArtifactError } from '../schemas/problems.ts'
 import { NOBODY } from './access/scopes.ts'
 import { readSessionCookie } from './access/session-cookie.ts'
 import { findVisitor, isStillIn } from './access/sign-in.ts'

@@ -1,7 +1,5 @@
 #!/usr/bin/env node
 // Says in words what an older Node could only say as a syntax error: nothing is imported before.
-import { enableCompileCache } from 'node:module'
-
 const NODE_MAJOR_MIN = 24
 
 if (Number(process.versions.node.split('.')[0]) < NODE_MAJOR_MIN) {
@@ -10,7 +8,8 @@ if (Number(process.versions.node.split('.')[0]) < NODE_MAJOR_MIN) {
   )
   process.exitCode = 2
 } else {
-  enableCompileCache()
+  const { keepCompiled } = await import('./compile-cache.ts')
+  keepCompiled()
   const { runProgram } = await import('./program.ts')
   process.exitCode = await runProgram(process.argv.slice(2))
 }

@@ -3,7 +3,8 @@ import { createDocument, type ZodOpenApiObject, type ZodOpenApiOperationObject }
 import { endpoints } from '../schemas/api.ts'
 import type { Endpoint } from '../schemas/endpoint.ts'
 import { Beat, Event, Reset } from '../schemas/event.ts'
-import { PROBLEMS, Problem, type ProblemCode } from '../schemas/problems.ts'
+import { Problem } from '../schemas/problem-document.ts'
+import { PROBLEMS, type ProblemCode } from '../schemas/problems.ts'
 
 /** What any endpoint can answer, beside its own problems. */
 const ALWAYS: readonly ProblemCode[] = [

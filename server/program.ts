@@ -3,7 +3,6 @@ import { runCommandLine } from '../client/command-line.ts'
 import type { CommandEntry } from '../client/commands/command.ts'
 import { clientCommands } from '../client/commands/registry.ts'
 import { openProcessContext } from '../client/process-context.ts'
-import { serverVariables } from './settings.ts'
 import { readVersion } from './version.ts'
 
 const serve: CommandEntry = {
@@ -38,7 +37,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     [...clientCommands, serve, signer, witnessInit, witnessServe],
     context,
     {
-      variables: serverVariables(),
+      variables: async () => (await import('./settings.ts')).serverVariables(),
     },
   )
 }

@@ -38,7 +38,7 @@ const HOMES: Record<string, readonly string[]> = {
   postgres: ['server/records/'],
   'prom-client': ['server/metrics.ts'],
   undici: ['client/api.ts', 'client/transfer/'],
-  yargs: ['client/command-line.ts'],
+  yargs: ['client/command-words.ts'],
   zod: ['schemas/', 'client/', 'server/'],
   'zod-openapi': ['server/openapi.ts'],
 }
@@ -180,9 +180,10 @@ describe('boundaries', () => {
   })
 
   it('reads the environment in one file on each side', () => {
+    // The cache of compiled code is found before either of the two is loaded.
+    const readers = ['server/config.ts', 'client/settings.ts', 'server/compile-cache.ts']
     const isEnvironment = (node: Node, { path }: Source) =>
-      formatMember(node) === 'process.env' &&
-      !['server/config.ts', 'client/settings.ts'].includes(path)
+      formatMember(node) === 'process.env' && !readers.includes(path)
         ? 'reads process.env'
         : undefined
     expect(findings(product, isEnvironment)).toEqual([])

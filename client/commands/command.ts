@@ -10,23 +10,16 @@ import { ArtifactError, type EXITS } from '../../schemas/problems.ts'
 import { Duration } from '../duration.ts'
 import type { ProcessContext } from '../process-context.ts'
 import type { Terminal } from '../terminal.ts'
+import {
+  CONNECTION_FACTS,
+  formatFlag,
+  type OptionEntry,
+  type OptionFacts,
+  OUTPUT_FACTS,
+  PROGRESS_CHOICES,
+} from './option-facts.ts'
 
 export type ExitName = keyof typeof EXITS
-
-/** How an option is written and explained. */
-export interface OptionFacts {
-  /** `flag` takes no value, `text` takes one, `list` may be given again and again. */
-  kind: 'flag' | 'text' | 'list'
-  /** The value as help names it, for example `PATH`. */
-  placeholder?: string
-  summary: string
-  /** One letter. */
-  short?: string
-  /** All values that are accepted, for help and completion. */
-  choices?: readonly string[]
-  /** The environment variable that says the same. */
-  variable?: string
-}
 
 /** How a positional argument is written and explained. */
 export interface PositionalFacts {
@@ -151,7 +144,11 @@ type Extras = Partial<Pick<OptionFacts, 'short' | 'variable'>>
 
 /** An option without a value. */
 export function flag(summary: string, extras: Extras = {}) {
-  return option(z.boolean().default(false), { kind: 'flag', summary, ...extras })
+  return flagOf({ kind: 'flag', summary, ...extras })
+}
+
+function flagOf(facts: OptionFacts) {
+  return option(z.boolean().default(false), facts)
 }
 
 /** An option with a value, at most once. */
@@ -170,9 +167,12 @@ export function choice<const C extends readonly [string, ...string[]]>(
   summary: string,
   extras: Extras = {},
 ) {
-  const schema = z.enum(choices, `expected one of ${choices.join(', ')}`).optional()
   const placeholder = choices.join('|')
-  return option(schema, { kind: 'text', placeholder, summary, choices, ...extras })
+  return choiceOf(choices, { kind: 'text', placeholder, summary, choices, ...extras })
+}
+
+function choiceOf<const C extends readonly [string, ...string[]]>(choices: C, facts: OptionFacts) {
+  return option(z.enum(choices, `expected one of ${choices.join(', ')}`).optional(), facts)
 }
 
 /** An option with a whole number in a range, both ends included. */
@@ -225,9 +225,7 @@ export function manyPositionals(placeholder: string, summary: string) {
 }
 
 /** Options of a command in order, by key. */
-export function listOptions(
-  options: z.ZodObject,
-): { key: string; flag: string; facts: OptionFacts }[] {
+export function listOptions(options: z.ZodObject): OptionEntry[] {
   return Object.entries(options.shape).flatMap(([key, schema]) => {
     const facts = schema instanceof z.ZodType ? optionFacts.get(schema) : undefined
     return facts === undefined ? [] : [{ key, flag: formatFlag(key), facts }]
@@ -246,11 +244,6 @@ export function listPositionals(
   })
 }
 
-/** `expectSha256` as it is typed: `expect-sha256`. */
-export function formatFlag(key: string): string {
-  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
-}
-
 function nameOption(key: string): string {
   return `--${formatFlag(key)}`
 }
@@ -262,26 +255,19 @@ function namePositional(positionals: z.ZodObject, key: string): string {
 
 /** Options that every command takes. */
 export const outputOptions = z.object({
-  json: flag('Print one JSON object on stdout; errors as JSON on stderr'),
-  quiet: flag('Say nothing but errors on stderr', { short: 'q' }),
-  progress: choice(
-    ['auto', 'bar', 'plain', 'json', 'none'],
-    'How to show progress on stderr [auto: a bar on a terminal, else a line every 10 s]',
-  ),
-  noColor: flag('Do not colour the output', { variable: 'NO_COLOR' }),
-  help: flag('Show this help', { short: 'h' }),
-  version: flag('Show the version'),
+  json: flagOf(OUTPUT_FACTS.json),
+  quiet: flagOf(OUTPUT_FACTS.quiet),
+  progress: choiceOf(PROGRESS_CHOICES, OUTPUT_FACTS.progress),
+  noColor: flagOf(OUTPUT_FACTS.noColor),
+  help: flagOf(OUTPUT_FACTS.help),
+  version: flagOf(OUTPUT_FACTS.version),
 })
 
 /** Options of every command that speaks to a server. */
 export const connectionOptions = z.object({
-  url: text('URL', 'Address of the server', { variable: 'ARTIFACT_URL' }),
-  tokenFile: text('PATH', 'File that holds the token', { variable: 'ARTIFACT_TOKEN_FILE' }),
-  timeout: option(Duration.optional(), {
-    kind: 'text',
-    placeholder: 'TIME',
-    summary: 'Give up when nothing has moved for so long, for example 90s [15m]',
-  }),
+  url: option(z.string().optional(), CONNECTION_FACTS.url),
+  tokenFile: option(z.string().optional(), CONNECTION_FACTS.tokenFile),
+  timeout: option(Duration.optional(), CONNECTION_FACTS.timeout),
 })
 
 export const globalOptions = z.object({ ...outputOptions.shape, ...connectionOptions.shape })

@@ -1,7 +1,8 @@
 /** `artifact watch`: uploads, live. */
 import { z } from 'zod'
 import type { Event } from '../../schemas/event.ts'
-import { ArtifactError, parseProblem } from '../../schemas/problems.ts'
+import { parseProblem } from '../../schemas/problem-document.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
 import { parseReference } from '../../schemas/reference.ts'
 import type { Upload } from '../../schemas/upload.ts'
 import { call } from '../api.ts'

@@ -5,7 +5,8 @@
  */
 import { BATCH_CONTENT_BYTES_MAX } from '../../schemas/batch.ts'
 import { CONTENTS_BYTES_MAX, type Contents } from '../../schemas/contents.ts'
-import { ArtifactError, formatProblem } from '../../schemas/problems.ts'
+import { formatProblem } from '../../schemas/problem-document.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
 import type { Principal } from '../access/scopes.ts'
 import type { Heads } from '../log/heads.ts'
 import { judgeStatements } from '../log/statements.ts'

@@ -1,6 +1,6 @@
 /** What a browser gets instead of a problem document. */
 import { html } from 'hono/html'
-import type { Problem } from '../../schemas/problems.ts'
+import type { Problem } from '../../schemas/problem-document.ts'
 import { admitVisitor } from '../http/mount.ts'
 import { type PageContext, renderPage } from './page.ts'
 import { askToSignIn } from './sign-in-page.ts'

@@ -5,7 +5,7 @@
 import type { Part } from '../../schemas/artifact.ts'
 import type { SmallArtifact } from '../../schemas/batch.ts'
 import type { SealPolicy } from '../../schemas/primitives.ts'
-import type { Problem } from '../../schemas/problems.ts'
+import type { Problem } from '../../schemas/problem-document.ts'
 import { WHOLE_SESSION } from '../stores/store.ts'
 import type { AnySql, Sql } from './database.ts'
 import { columns, parseRow, type UploadRecord, type UploadRow } from './upload-row.ts'

@@ -1,7 +1,7 @@
 /** A row of an upload: what the server works with, and its wire form. */
 import type { Artifact } from '../../schemas/artifact.ts'
 import type { SealPolicy } from '../../schemas/primitives.ts'
-import { Problem } from '../../schemas/problems.ts'
+import { Problem } from '../../schemas/problem-document.ts'
 import type { Upload, UploadState } from '../../schemas/upload.ts'
 import type { AnySql } from './database.ts'
 

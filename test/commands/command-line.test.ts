@@ -68,7 +68,7 @@ function acting(run: (context: CommandContext) => Promise<void>): CommandEntry {
 async function run(argv: string[], entry: CommandEntry, memory: MemoryOptions = {}) {
   const process = openMemoryProcess(memory)
   const exit = await runCommandLine(argv, [entry], process.context, {
-    variables: ['ARTIFACT_PORT'],
+    variables: async () => ['ARTIFACT_PORT'],
   })
   return { exit, stdout: process.stdout, stderr: process.stderr }
 }

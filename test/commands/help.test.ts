@@ -5,10 +5,11 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { completeWords } from '../../client/command-completion.ts'
-import { formatCommandHelp, formatOverview } from '../../client/command-help.ts'
+import { formatCommandHelp } from '../../client/command-help.ts'
 import { listOptions, listPositionals } from '../../client/commands/command.ts'
 import { clientCommands } from '../../client/commands/registry.ts'
 import { EXIT_MEANINGS } from '../../client/exits.ts'
+import { formatOverview } from '../../client/overview.ts'
 import { EXITS } from '../../schemas/problems.ts'
 
 const PROGRAM = join(import.meta.dirname, '..', '..', 'server', 'main.ts')

@@ -1,6 +1,6 @@
 /** Words and numbers of the pages, as both sides make them. */
-import { describe, expect, it } from 'vitest'
-import { formatNews } from '../../server/inspector/browser/announcer.js'
+import { describe, expect, it, vi } from 'vitest'
+import { createAnnouncer, formatNews } from '../../server/inspector/browser/announcer.js'
 import {
   formatDuration,
   formatExactBytes,
@@ -175,5 +175,20 @@ describe('news', () => {
     expect(formatNews([...of('sealed', 40), ...of('failed', 1)])).toBe(
       'Uploads: 40 sealed, 1 failed.',
     )
+  })
+
+  it('are told together, of each upload the last alone', () => {
+    vi.useFakeTimers()
+    try {
+      const region = { textContent: '' }
+      const announcer = createAnnouncer(region)
+      for (const text of ['a: 50 % sent', 'a is verified', 'a is sealed'])
+        announcer.say({ about: 'a', kind: 'news', text })
+      announcer.say({ about: 'b', kind: 'news', text: 'b has failed' })
+      vi.runAllTimers()
+      expect(region.textContent).toBe('a is sealed. b has failed.')
+    } finally {
+      vi.useRealTimers()
+    }
   })
 })

@@ -1,15 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { formatProblem, Problem, parseProblem } from '../../schemas/problem-document.ts'
 import type { ProblemCode } from '../../schemas/problems.ts'
-import {
-  ArtifactError,
-  EXITS,
-  formatProblem,
-  PROBLEM_CODES,
-  PROBLEMS,
-  Problem,
-  parseProblem,
-} from '../../schemas/problems.ts'
+import { ArtifactError, EXITS, PROBLEM_CODES, PROBLEMS } from '../../schemas/problems.ts'
 
 const codes = PROBLEM_CODES.map((code) => [code, PROBLEMS[code]] as const)
 const onTheWire = codes.filter(([, row]) => row.status !== null).map(([code]) => code)

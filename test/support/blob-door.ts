@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { ArtifactError, formatProblem } from '../../schemas/problems.ts'
+import { formatProblem } from '../../schemas/problem-document.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
 import type { FilesystemStore } from '../../server/stores/filesystem.ts'
 
 export interface BlobDoor extends AsyncDisposable {

@@ -5,26 +5,30 @@ const PAUSE_MS = 4_000
 /** More news than this are told as numbers. */
 const SINGLE_MAX = 3
 
-/** @typedef {{ kind: string, text: string }} News `kind` counts them: `sealed`, `failed`. */
+/**
+ * `kind` counts them: `sealed`, `failed`. Of several about one thing the last is told.
+ *
+ * @typedef {{ about: string, kind: string, text: string }} News
+ */
 
 /**
- * @param {Element} region An `aria-live` region.
+ * @param {Pick<Element, 'textContent'>} region An `aria-live` region.
  */
 export function createAnnouncer(region) {
-  /** @type {News[]} */
-  let waiting = []
+  /** @type {Map<string, News>} */
+  const waiting = new Map()
   let isBusy = false
   const speak = () => {
-    isBusy = waiting.length > 0
+    isBusy = waiting.size > 0
     if (!isBusy) return
-    region.textContent = formatNews(waiting)
-    waiting = []
+    region.textContent = formatNews([...waiting.values()])
+    waiting.clear()
     setTimeout(speak, PAUSE_MS)
   }
   return {
     /** @param {News} news */
     say(news) {
-      waiting.push(news)
+      waiting.set(news.about, news)
       if (isBusy) return
       isBusy = true
       // What comes together is told together.
@@ -34,7 +38,7 @@ export function createAnnouncer(region) {
 }
 
 /**
- * @param {readonly News[]} news
+ * @param {readonly Omit<News, 'about'>[]} news
  * @returns {string}
  */
 export function formatNews(news) {

@@ -99,11 +99,14 @@ function write(entry) {
   entry.row.write(facts, view)
   if (view.state !== entry.state) {
     entry.state = view.state
-    announcer.say({ kind: view.word.toLowerCase(), text: announceState(facts, view.state) })
+    const text = announceState(facts, view.state)
+    announcer.say({ about: facts.id, kind: view.word.toLowerCase(), text })
   }
   const quarter = Math.floor((view.sent ?? 0) / (BAR_MAX / 4))
-  if (view.state === 'sending' && quarter > entry.quarter && quarter < 4)
-    announcer.say({ kind: 'moved on', text: `${formatReference(facts)}: ${quarter * 25} % sent` })
+  if (view.state === 'sending' && quarter > entry.quarter && quarter < 4) {
+    const text = `${formatReference(facts)}: ${quarter * 25} % sent`
+    announcer.say({ about: facts.id, kind: 'moved on', text })
+  }
   entry.quarter = quarter
 }
 
