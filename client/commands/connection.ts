@@ -1,6 +1,6 @@
 /** From the settings to a server. */
 import { resolveServer } from '../settings.ts'
-import { type Connection, connect } from '../transfer/connection.ts'
+import type { Connection } from '../transfer/connection.ts'
 import type { CommandContext } from './command.ts'
 
 /**
@@ -10,6 +10,8 @@ import type { CommandContext } from './command.ts'
 export async function connectServer(context: CommandContext): Promise<Connection> {
   const { environment, globals, version } = context
   const { url, token } = await resolveServer(globals, environment)
+  // Only a command that runs needs the HTTP client; its help does not.
+  const { connect } = await import('../transfer/connection.ts')
   const patience = globals.timeout
   return connect({
     url,

@@ -32,10 +32,12 @@ describe('a start', () => {
     expect(stderr).toContain('packages []\n')
   })
 
-  it('loads neither server nor progress bar to show a record', async () => {
+  it('loads no server, HTTP client or progress bar for the help of a command', async () => {
     const { stderr } = await run('info', '--help')
     expect(stderr).toContain('"zod"')
-    expect(stderr).not.toMatch(/"(hono|pino|postgres|prom-client|@aws-sdk|cli-progress|hash-wasm)/)
+    expect(stderr).not.toMatch(
+      /"(hono|pino|postgres|prom-client|@aws-sdk|cli-progress|hash-wasm|undici)/,
+    )
   })
 })
 
