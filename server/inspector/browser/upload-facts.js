@@ -55,7 +55,7 @@ export function pickFacts(upload) {
 }
 
 /**
- * @param {import('../../../schemas/problems.ts').Problem} problem
+ * @param {import('../../../schemas/problem-document.ts').Problem} problem
  * @returns {UploadFacts['problem']}
  */
 function pickProblem({ code, title, detail, expected, found }) {
