@@ -30,6 +30,7 @@ import {
 } from '../records/upload-endings.ts'
 import { formatUpload, type SettledRecord, type UploadRecord } from '../records/upload-row.ts'
 import { findBoundParts, findUpload } from '../records/uploads.ts'
+import { sessionEnded } from '../stores/part-list.ts'
 import type { Blob } from '../stores/store.ts'
 import { checkClaim } from './claim.ts'
 import { type Claim, checkStored } from './reread.ts'
@@ -247,7 +248,13 @@ async function storeBlob(intake: Intake, { upload, claim, bytes }: Verification)
   if (bytes === undefined)
     return intake.store.complete(await openSession(intake, upload), claim.parts)
   const { blobKey: key, partSizeBytes, contentType } = upload
-  return intake.store.put({ key, sizeBytes: claim.sizeBytes, partSizeBytes, contentType }, bytes)
+  const plan = { key, sizeBytes: claim.sizeBytes, partSizeBytes, contentType }
+  const blob = await intake.store.put(plan, bytes)
+  if (upload.policy === 'reread') return blob
+  // What is not read back is looked at: what the store has counts, not what it said.
+  const found = await intake.store.stat(key)
+  if (found === undefined) throw sessionEnded(key)
+  return found
 }
 
 function checkBlobSize(blob: Blob, claim: Claim): void {

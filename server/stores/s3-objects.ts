@@ -54,14 +54,17 @@ export function headBucketStatus(bucket: S3Bucket, signal?: AbortSignal): Promis
   )
 }
 
-/** Puts a small object; `exists` when the condition refused it. */
+/**
+ * Puts a small object, and returns it as the store acknowledged it; `undefined` when the condition
+ * refused it, or the answer does not name what was stored: then a look tells.
+ */
 export async function putObject(
   bucket: S3Bucket,
   key: string,
   bytes: Uint8Array,
   contentType: string,
   conditional: boolean,
-): Promise<'done' | 'exists'> {
+): Promise<Blob | undefined> {
   const command = new PutObjectCommand({
     ...placeOf(bucket, key),
     Body: bytes,
@@ -69,10 +72,10 @@ export async function putObject(
     ...(conditional ? { IfNoneMatch: '*' } : {}),
   })
   try {
-    await attempt({}, (options) => bucket.client.send(command, options))
-    return 'done'
+    const { ETag } = await attempt({}, (options) => bucket.client.send(command, options))
+    return ETag === undefined ? undefined : { sizeBytes: BigInt(bytes.length), tag: ETag }
   } catch (error) {
-    if (isStatus(error, 412)) return 'exists'
+    if (isStatus(error, 412)) return undefined
     throw nameS3Error(`put ${key}`, error)
   }
 }

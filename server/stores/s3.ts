@@ -94,8 +94,9 @@ function createS3Store(probed: ProbedBucket, clock: Clock): S3Store {
 
     async put({ key, contentType }, bytes) {
       splitBlobKey(key)
-      await putObject(bucket, key, bytes, contentType, capabilities.conditionalPut)
-      const blob = await statObject(probed, key)
+      const blob =
+        (await putObject(bucket, key, bytes, contentType, capabilities.conditionalPut)) ??
+        (await statObject(probed, key))
       if (blob === undefined) throw sessionEnded(key)
       return blob
     },

@@ -52,6 +52,24 @@ describe('sealBatch() over S3', () => {
     expect(await readSealed('bucket', '20')).toBe('content 19')
   })
 
+  it('looks at what it does not read again, and only at that', async () => {
+    const store: Store = {
+      ...s3.store,
+      stat: async (key) => ({ sizeBytes: 1n, tag: (await s3.store.stat(key))?.tag ?? '' }),
+    }
+    await using sealer = stage.openSealer({ store })
+    const { intake } = stage
+    for (const [policy, code] of [
+      ['reread', 'sealed'],
+      ['parts', 'size_mismatch'],
+    ] as const) {
+      const trusting = { ...intake, settings: { ...intake.settings, policy } }
+      const batch = [makeSmall({ task: 'look', name: policy }, 'longer than it looks')]
+      const { outcomes } = await sealBatch(trusting, sealer, principal, batch)
+      expect(codesOf(outcomes)).toEqual([code])
+    }
+  })
+
   it('goes on when the answer of the store was lost, by repetition or by the sweep', async () => {
     let isLost = true
     const store: Store = {
