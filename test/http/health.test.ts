@@ -166,7 +166,6 @@ describe('/metrics', () => {
 
 describe('an address', () => {
   it.each([
-    '/',
     '/v1',
     '/v2/uploads',
     '/v1/upload',
