@@ -258,7 +258,7 @@ describe('shape', () => {
     ]
     const isFaulty = (path: string) =>
       path.split('/').some((segment) => vague.includes(segment.split('.')[0] ?? '')) ||
-      !/^[a-z0-9]+(-[a-z0-9]+)*(\.test|\.config|\.d)?\.[a-z]+$/.test(basename(path))
+      !/^[a-z0-9]+(-[a-z0-9]+)*(\.test|\.config)?\.[a-z]+$/.test(basename(path))
     expect(sources.map(({ path }) => path).filter(isFaulty)).toEqual([])
   })
 

@@ -2,10 +2,7 @@
  * One server, as a client talks to it: sockets, patience, and the token that goes nowhere else.
  */
 import { Readable } from 'node:stream'
-import type { Dispatcher } from 'undici'
-import sendRequest from 'undici/lib/api/api-request.js'
-import Agent from 'undici/lib/dispatcher/agent.js'
-import EnvHttpProxyAgent from 'undici/lib/dispatcher/env-http-proxy-agent.js'
+import { Agent, type Dispatcher, EnvHttpProxyAgent, request as sendRequest } from 'undici'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { requestBulk } from './bulk-reply.ts'
 import { interrupted } from './interruption.ts'
@@ -193,9 +190,8 @@ async function dispatch(
   const { method, headers, body } = request
   try {
     signal.throwIfAborted()
-    const reply = await sendRequest.call(dispatcher, {
-      origin: url.origin,
-      path: `${url.pathname}${url.search}`,
+    const reply = await sendRequest(url, {
+      dispatcher,
       method,
       signal,
       headers: headers ?? {},
