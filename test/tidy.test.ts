@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { basename, join, matchesGlob } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
+import { findCycle } from './support/import-cycle.ts'
 import { LANES } from './support/lanes.ts'
 import { countOwnLines, isFunction, isPromised, ownNodes } from './support/source-functions.ts'
 import type { Node, Source } from './support/source-tree.ts'
@@ -379,26 +380,3 @@ describe('package', () => {
     expect(bare).toEqual([])
   })
 })
-
-/** One cycle as the files along it; empty when there is none. */
-function findCycle(among: readonly Source[]): string[] {
-  const edges = new Map(
-    among.map(({ path, imports }) => [path, imports.flatMap(({ target }) => target ?? [])]),
-  )
-  const done = new Set<string>()
-  const visit = (path: string, trail: string[]): string[] => {
-    if (trail.includes(path)) return [...trail.slice(trail.indexOf(path)), path]
-    if (done.has(path)) return []
-    for (const target of edges.get(path) ?? []) {
-      const cycle = visit(target, [...trail, path])
-      if (cycle.length > 0) return cycle
-    }
-    done.add(path)
-    return []
-  }
-  for (const path of edges.keys()) {
-    const cycle = visit(path, [])
-    if (cycle.length > 0) return cycle
-  }
-  return []
-}

@@ -1,5 +1,7 @@
 /** Words and numbers of the pages, as both sides make them. */
+import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
+import { formatBytes } from '../../client/terminal-format.ts'
 import { createAnnouncer, formatNews } from '../../server/inspector/browser/announcer.js'
 import {
   formatDuration,
@@ -47,6 +49,15 @@ describe('numbers', () => {
     [1024n ** 2n * 120n, '120.0 MiB'],
     [9_223_372_036_854_775_807n, '8.0 EiB'],
   ])('writes %s bytes as %s', (bytes, text) => expect(formatSize(bytes)).toBe(text))
+
+  // A browser loads its own modules alone, so the command line has a twin of this one.
+  it('writes sizes as the command line does', () => {
+    fc.assert(
+      fc.property(fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }), (bytes) => {
+        expect(formatSize(bytes)).toBe(formatBytes(bytes))
+      }),
+    )
+  })
 
   it('writes exact bytes in groups', () => {
     expect(formatExactBytes(9_007_199_254_740_993n)).toBe('9,007,199,254,740,993 bytes')
