@@ -99,7 +99,7 @@ async function fillTables(
       select i, task, run, name, size, digest,
         case parts when 1 then digest else decode(repeat(encode(digest, 'hex'), parts), 'hex') end as part_sha256s,
         date_trunc('milliseconds', ${until}::timestamptz - (${rows}::bigint - i) * interval '1 minute') as at,
-        md5('upload ' || i)::uuid as upload
+        overlay(overlay(md5('upload ' || i) placing '4' from 13) placing '8' from 17)::uuid as upload
       from generate_series(${start}::bigint, ${end}::bigint - 1) as i
       cross join lateral (select i / 10 as ten, (i / 10) * 8 + i % 10 as many) as place
       cross join lateral (
@@ -124,7 +124,7 @@ async function fillTables(
       select task, min(at) from wanted group by task on conflict do nothing`
     await tx`
       insert into artifact.run (task, run, opened_at)
-      select task, run, min(at) from wanted group by task, run on conflict do nothing`
+      select task, run, min(at) from wanted group by task, run order by min(at) on conflict do nothing`
     await tx`
       insert into artifact.artifact (
         task, run, name, sha256, size, part_size, part_sha256s, content_type, labels, policy, store,
