@@ -14,6 +14,7 @@ import { splitBlobKey } from './blob-key.ts'
 import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
 import { type ProbeReport, probeStore } from './probe.ts'
 import { openS3Bucket, type S3Bucket, type S3BucketOptions } from './s3-bucket.ts'
+import { BULK_FROM_BYTES, getObjectInBulk } from './s3-bulk-read.ts'
 import { abortUpload, completeUpload, createUpload, listUploadParts } from './s3-multipart.ts'
 import {
   getObject,
@@ -23,7 +24,7 @@ import {
   putObject,
   removeObject,
 } from './s3-objects.ts'
-import { createS3Signer } from './s3-signing.ts'
+import { createS3Signer, type S3Signer } from './s3-signing.ts'
 import {
   type Blob,
   type BlobSession,
@@ -108,7 +109,7 @@ function createS3Store(probed: ProbedBucket, clock: Clock): S3Store {
     },
 
     stat: (key) => statObject(probed, key),
-    read: (key, tag, options) => readObject(bucket, key, tag, options),
+    read: (key, tag, options) => readObject(bucket, signer, key, tag, options),
     grantRead: (key, tag, options) => signer.signGet(key, tag, options),
 
     check: (signal) => checkBucket(probed, signal),
@@ -230,15 +231,20 @@ function checkCompleted(
 
 async function* readObject(
   bucket: S3Bucket,
+  signer: S3Signer,
   key: string,
   tag: string,
-  { start = 0n, end, signal }: ReadOptions = {},
+  { start = 0n, end, expectedBytes = 0n, signal }: ReadOptions = {},
 ): AsyncGenerator<Uint8Array> {
   let position = start
   let stop = end
   for (let failures = 0; stop === undefined || position < stop; ) {
     try {
-      const body = await getObject(bucket, key, tag, { start: position, end: stop, signal })
+      const range = { start: position, end: stop, signal }
+      const isLong = (stop ?? start + expectedBytes) - position >= BULK_FROM_BYTES
+      const body =
+        (isLong ? await getObjectInBulk(signer, key, tag, range) : undefined) ??
+        (await getObject(bucket, key, tag, range))
       if (body === undefined) return
       stop = position + body.sizeBytes
       for await (const chunk of body.chunks) {
