@@ -1,13 +1,18 @@
 /** The S3 store as a subject of the contract. */
 import { randomUUID } from 'node:crypto'
+import { createPackIndex } from '../../server/records/packs.ts'
 import { openS3Store } from '../../server/stores/s3.ts'
 import type { Subject } from '../contract/subject.ts'
 import type { S3Account } from '../support/ceph.ts'
+import { createTestDatabase } from '../support/database.ts'
 
 /** Opens a store below a fresh prefix of the account's bucket. */
 export async function openS3Subject(account: S3Account): Promise<Subject> {
   const { endpoint, region, bucket, accessKeyId, secretAccessKey } = account
+  await using stack = new AsyncDisposableStack()
+  const database = stack.use(await createTestDatabase())
   let shiftMs = 0
+  const clock = () => new Date(Date.now() + shiftMs)
   const store = await openS3Store({
     endpoint,
     region,
@@ -15,8 +20,11 @@ export async function openS3Subject(account: S3Account): Promise<Subject> {
     prefix: `test/${randomUUID()}`,
     forcePathStyle: true,
     credentials: { accessKeyId, secretAccessKey },
-    clock: () => new Date(Date.now() + shiftMs),
+    clock,
+    packs: createPackIndex(database.server, clock),
   })
+  stack.use(store)
+  const held = stack.move()
   return {
     store,
     origin: endpoint,
@@ -24,6 +32,6 @@ export async function openS3Subject(account: S3Account): Promise<Subject> {
     shiftClock: (seconds) => {
       shiftMs = seconds * 1000
     },
-    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
   }
 }
