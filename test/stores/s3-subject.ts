@@ -6,18 +6,24 @@ import type { Subject } from '../contract/subject.ts'
 import type { S3Account } from '../support/ceph.ts'
 import { createTestDatabase } from '../support/database.ts'
 
+export interface S3Subject extends Subject {
+  /** Before every key of the store. */
+  prefix: string
+}
+
 /** Opens a store below a fresh prefix of the account's bucket. */
-export async function openS3Subject(account: S3Account): Promise<Subject> {
+export async function openS3Subject(account: S3Account): Promise<S3Subject> {
   const { endpoint, region, bucket, accessKeyId, secretAccessKey } = account
   await using stack = new AsyncDisposableStack()
   const database = stack.use(await createTestDatabase())
+  const prefix = `test/${randomUUID()}`
   let shiftMs = 0
   const clock = () => new Date(Date.now() + shiftMs)
   const store = await openS3Store({
     endpoint,
     region,
     bucket,
-    prefix: `test/${randomUUID()}`,
+    prefix,
     forcePathStyle: true,
     credentials: { accessKeyId, secretAccessKey },
     clock,
@@ -27,6 +33,7 @@ export async function openS3Subject(account: S3Account): Promise<Subject> {
   const held = stack.move()
   return {
     store,
+    prefix,
     origin: endpoint,
     partSizeBytes: store.limits.partSizeMinBytes,
     shiftClock: (seconds) => {
