@@ -4,7 +4,7 @@
 import { Readable } from 'node:stream'
 import { Agent, type Dispatcher, EnvHttpProxyAgent, request as sendRequest } from 'undici'
 import { ArtifactError } from '../../schemas/problems.ts'
-import { requestBulk } from './bulk-reply.ts'
+import { requestBulk } from '../wire/bulk-reply.ts'
 import { interrupted } from './interruption.ts'
 
 export interface ConnectOptions {

@@ -274,7 +274,8 @@ async function reread(
   signal: AbortSignal,
 ): Promise<void> {
   let reportedAt = intake.clock().getTime()
-  const read = () => intake.store.read(upload.blobKey, blob.tag, { signal })
+  const options = { expectedBytes: claim.sizeBytes, signal }
+  const read = () => intake.store.read(upload.blobKey, blob.tag, options)
   await checkStored(read, claim, async (verifiedBytes) => {
     const now = intake.clock()
     if (now.getTime() - reportedAt < PROGRESS_MS) return

@@ -13,22 +13,10 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import { type Asked, createGatherer } from './gatherer.ts'
 import { createPackEraser } from './pack-erasure.ts'
 import { formatPackedTag, formatPackKey, type PackIndex, type PackPlace } from './pack-index.ts'
+import type { Objects } from './pack-objects.ts'
 import { blobOf, createPackReader } from './pack-reader.ts'
 import { formatPack } from './pack-record.ts'
 import type { Blob, BlobPlan } from './store.ts'
-
-/** What packs need of the store that has them. Keys are those of blobs, or of packs. */
-export interface Objects {
-  /** Puts an object at a new key; durable when it returns. */
-  put(key: string, bytes: Uint8Array): Promise<void>
-  /** Puts a blob at its own key; one that is there stays, and is the answer. */
-  putAlone(plan: Pick<BlobPlan, 'key' | 'contentType'>, bytes: Uint8Array): Promise<Blob>
-  /** `[start, end)`, or as much of it as there is. Throws `blob_missing`. */
-  read(key: string, range: { start: bigint; end: bigint }): AsyncIterable<Uint8Array>
-  stat(key: string): Promise<Blob | undefined>
-  /** Does nothing when there is no such object. */
-  remove(key: string): Promise<void>
-}
 
 export interface ObjectPacks {
   /** Stores a small blob, with what else comes at this moment if that is enough for a pack. */

@@ -9,8 +9,8 @@
  */
 import { randomUUID } from 'node:crypto'
 import { ArtifactError } from '../../schemas/problems.ts'
-import type { Objects } from './object-packs.ts'
 import { formatPackKey, type PackIndex, type PackSlice } from './pack-index.ts'
+import type { Objects } from './pack-objects.ts'
 import { readSlices } from './pack-reader.ts'
 import { formatPack } from './pack-record.ts'
 
@@ -24,7 +24,7 @@ export interface PackEraser {
   tidy(onFault: (pack: string, error: unknown) => void): Promise<void>
 }
 
-/** What {@link ObjectPacks} says of its `tidy`. */
+/** What `ObjectPacks` says of its `tidy`. */
 export function createPackEraser(objects: Objects, index: PackIndex): PackEraser {
   /** The pack in its place. */
   const rewrite = async (pack: string, slices: readonly PackSlice[]): Promise<string> => {

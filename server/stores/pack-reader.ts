@@ -2,9 +2,9 @@
 import pLimit from 'p-limit'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { type Asked, createGatherer } from './gatherer.ts'
-import type { Objects } from './object-packs.ts'
 import type { PackSlice } from './pack-index.ts'
 import { formatPackedTag, formatPackKey, type PackIndex, type PackPlace } from './pack-index.ts'
+import type { Objects } from './pack-objects.ts'
 import type { Blob } from './store.ts'
 
 /** What lies between two blobs is read too when it is less: cheaper than another request. */
@@ -27,7 +27,7 @@ export interface PackReader {
   read(wanted: Wanted): Promise<Uint8Array>
 }
 
-/** What {@link ObjectPacks} says of its `find`, `stat` and `read`. */
+/** What `ObjectPacks` says of its `find`, `stat` and `read`. */
 export function createPackReader(objects: Objects, index: PackIndex): PackReader {
   const turn = pLimit(READS_AT_ONCE)
 

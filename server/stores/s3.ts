@@ -11,11 +11,13 @@ import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
 import { splitBlobKey } from './blob-key.ts'
-import { createObjectPacks, type ObjectPacks, type Objects } from './object-packs.ts'
+import { createObjectPacks, type ObjectPacks } from './object-packs.ts'
 import { isPackedTag, type PackIndex } from './pack-index.ts'
+import type { Objects } from './pack-objects.ts'
 import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
 import { type ProbeReport, probeStore } from './probe.ts'
 import { openS3Bucket, type S3Bucket, type S3BucketOptions } from './s3-bucket.ts'
+import { BULK_FROM_BYTES, getObjectInBulk } from './s3-bulk-read.ts'
 import { abortUpload, completeUpload, createUpload, listUploadParts } from './s3-multipart.ts'
 import {
   getObject,
@@ -25,7 +27,7 @@ import {
   putObject,
   removeObject,
 } from './s3-objects.ts'
-import { createS3Signer } from './s3-signing.ts'
+import { createS3Signer, type S3Signer } from './s3-signing.ts'
 import {
   type Blob,
   type BlobSession,
@@ -72,8 +74,8 @@ interface ProbedBucket extends ProbeReport {
 function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
   const { bucket, capabilities } = probed
   const { clock } = options
-  const packs = createObjectPacks(describeObjects(probed), options.packs)
   const signer = createS3Signer(bucket, clock)
+  const packs = createObjectPacks(describeObjects(probed, signer), options.packs)
   const withChecksum = capabilities.keepsSha256
   return {
     kind: 's3',
@@ -117,7 +119,7 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
     read: (key, tag, options) =>
       isPackedTag(tag)
         ? readPacked(packs, key, tag, options)
-        : readObject(bucket, key, tag, options),
+        : readObject(bucket, signer, key, tag, options),
 
     async grantRead(key, tag, options) {
       if (!isPackedTag(tag)) return signer.signGet(key, tag, options)
@@ -134,7 +136,7 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
 }
 
 /** What packs do with the bucket. */
-function describeObjects(probed: ProbedBucket): Objects {
+function describeObjects(probed: ProbedBucket, signer: S3Signer): Objects {
   const { bucket, capabilities } = probed
   return {
     async put(key, bytes) {
@@ -147,7 +149,7 @@ function describeObjects(probed: ProbedBucket): Objects {
       if (blob === undefined) throw sessionEnded(key)
       return blob
     },
-    read: (key, range) => readObject(bucket, key, undefined, range),
+    read: (key, range) => readObject(bucket, signer, key, undefined, range),
     stat: (key) => statObject(probed, key),
     remove: (key) => removeObject(bucket, key),
   }
@@ -296,15 +298,21 @@ async function* readPacked(
 
 async function* readObject(
   bucket: S3Bucket,
+  signer: S3Signer,
   key: string,
   tag: string | undefined,
-  { start = 0n, end, signal }: ReadOptions = {},
+  { start = 0n, end, expectedBytes = 0n, signal }: ReadOptions = {},
 ): AsyncGenerator<Uint8Array> {
   let position = start
   let stop = end
   for (let failures = 0; stop === undefined || position < stop; ) {
     try {
-      const body = await getObject(bucket, key, tag, { start: position, end: stop, signal })
+      const range = { start: position, end: stop, signal }
+      const isLong = (stop ?? start + expectedBytes) - position >= BULK_FROM_BYTES
+      const body =
+        (isLong && tag !== undefined
+          ? await getObjectInBulk(signer, key, tag, range)
+          : undefined) ?? (await getObject(bucket, key, tag, range))
       if (body === undefined) return
       stop = position + body.sizeBytes
       for await (const chunk of body.chunks) {

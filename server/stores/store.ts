@@ -64,6 +64,8 @@ export interface ReadOptions {
   start?: bigint
   /** One past the last byte [the end]. */
   end?: bigint
+  /** So many bytes will come, as far as the caller knows: what comes does not depend on it, how may. */
+  expectedBytes?: bigint
   signal?: AbortSignal
 }
 

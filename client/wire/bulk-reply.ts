@@ -7,7 +7,6 @@
  */
 import { connect as connectTcp, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { untilAborted } from './interruption.ts'
 
 /** Longest head of an answer that is read. */
 const HEAD_BYTES_MAX = 64 * 1024
@@ -31,6 +30,8 @@ export interface BulkReply {
   status: number
   /** By lower-case name; of a repeated header the last value. */
   headers: Record<string, string>
+  /** Of the body. */
+  sizeBytes: number
   /** Pieces of up to 1 MiB; each is good until the next one is asked for. */
   body: AsyncIterable<Uint8Array>
   /** Gives up what is left of the body. */
@@ -58,7 +59,7 @@ export async function requestBulk(request: BulkRequest): Promise<BulkReply | und
   inflow.attach(socket)
   socket.write(text, 'latin1')
   try {
-    const head = await untilAborted(inflow.head, request.signal)
+    const head = await inflow.head
     timer.stop()
     const reply = parseHead(head)
     if (reply === undefined) {
