@@ -38,7 +38,7 @@ const HOMES: Record<string, readonly string[]> = {
   pino: ['server/logger.ts'],
   postgres: ['server/records/'],
   'prom-client': ['server/metrics.ts'],
-  undici: ['client/api.ts', 'client/transfer/'],
+  undici: ['client/wire/'],
   yargs: ['client/command-words.ts'],
   zod: ['schemas/', 'client/', 'server/'],
   'zod-openapi': ['server/openapi.ts'],

@@ -23,6 +23,8 @@ export interface BulkRequest {
   connectMs: number
   /** For the answer to begin, in ms. */
   replyMs: number
+  /** What came goes on after this time, though it fills no buffer, in ms [100]. */
+  gatherMs?: number | undefined
   signal: AbortSignal
 }
 
@@ -43,7 +45,7 @@ export async function requestBulk(request: BulkRequest): Promise<BulkReply | und
   const text = formatRequest(request)
   if (text === undefined) return undefined
   request.signal.throwIfAborted()
-  const inflow = createInflow()
+  const inflow = createInflow(request.gatherMs ?? GATHER_MS)
   const socket = openSocket(request.url, inflow)
   const abort = () => socket.destroy(toError(request.signal.reason))
   request.signal.addEventListener('abort', abort, { once: true })
@@ -169,7 +171,7 @@ interface Inflow {
   release(piece: Uint8Array): void
 }
 
-function createInflow(): Inflow {
+function createInflow(gatherMs: number): Inflow {
   const head = Promise.withResolvers<string>()
   head.promise.catch(() => undefined)
   const headBytes = Buffer.allocUnsafeSlow(HEAD_BYTES_MAX)
@@ -197,7 +199,7 @@ function createInflow(): Inflow {
     const used = Math.min(count, left)
     filled += used
     left -= used
-    const isDue = full.length === 0 && performance.now() - passedAtMs > GATHER_MS
+    const isDue = full.length === 0 && performance.now() - passedAtMs >= gatherMs
     if (filled === current.length || (filled > 0 && (left === 0 || isDue))) pass()
     if (left === 0) socket?.destroy()
     // The last free one is kept: a socket that goes on reads into it before anybody is asked.
@@ -225,11 +227,16 @@ function createInflow(): Inflow {
       socket = one
     },
     expect(sizeBytes) {
-      const early = filled
-      left = sizeBytes
-      filled = 0
-      takeBody(early)
-      if (left > 0) socket?.resume()
+      filled = Math.min(filled, sizeBytes)
+      left = sizeBytes - filled
+      passedAtMs = performance.now()
+      if (left > 0) {
+        // Nothing is passed on here: the socket already knows where in this buffer it reads on.
+        socket?.resume()
+        return
+      }
+      if (filled > 0) pass()
+      socket?.destroy()
     },
     end(error) {
       ending ??= { error }
