@@ -87,7 +87,7 @@ export const LANES: readonly Lane[] = [
   },
   {
     name: 'big',
-    summary: 'more than 4 GiB up and down',
+    summary: 'more than 4 GiB and thousands of files up and down',
     include: big,
     globalSetup: [database],
     findObstacle: findRoomObstacle,
