@@ -8,7 +8,6 @@ import { Problem, parseProblem } from '../schemas/problem-document.ts'
 import { ArtifactError } from '../schemas/problems.ts'
 import type { Connection, HttpReply } from './transfer/connection.ts'
 import { pause, retryDelayMs } from './transfer/retry.ts'
-import { RECEIPT_BYTES_MAX } from './verify/proof.ts'
 
 type InputOf<E extends Endpoint> = (E extends { params: infer P extends z.ZodType }
   ? { params: z.input<P> }
@@ -74,16 +73,20 @@ export async function* readChecksums(
   yield* reply.body
 }
 
-/** The receipt of an artifact, as it comes: nothing of it is judged. Errors as for {@link call}. */
+/**
+ * The receipt of an artifact, as it comes, of `bytesMax` at most: nothing of it is judged. Errors as
+ * for {@link call}.
+ */
 export async function readReceipt(
   connection: Connection,
   params: CallInput<'getReceipt'>['params'],
+  bytesMax: number,
   options: CallOptions = {},
 ): Promise<Uint8Array> {
   return retrying(connection, 'getReceipt', options, async () => {
     const input = { params }
     const reply = await sendCall(connection, 'getReceipt', input, 'text/plain', options.signal)
-    return readBytes(reply, RECEIPT_BYTES_MAX)
+    return readBytes(reply, bytesMax)
   })
 }
 

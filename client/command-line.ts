@@ -42,7 +42,7 @@ export async function runCommandLine(
       return await answerWithoutCommand(word, words, commands, context, terminal)
     const command = await entry.load()
     const { assignArguments, parseCommandWords, readGlobals } = await import('./command-words.ts')
-    const parsed = await parseCommandWords(words, command)
+    const parsed = parseCommandWords(words, command)
     const globals = readGlobals(parsed)
     // A program that asks for JSON reads stderr too, for the error: it gets no prose in between.
     const quiet = globals.quiet || globals.json

@@ -1,5 +1,8 @@
-/** From the words after a command to its arguments. The only file that knows yargs. */
-import yargs from 'yargs'
+/**
+ * From the words after a command to its arguments. The only file that knows yargs: the parser of it
+ * alone, since the rest (help, locales, widths of emoji) costs every start more than Node itself.
+ */
+import { Parser } from 'yargs/helpers'
 import { ArtifactError } from '../schemas/problems.ts'
 import {
   type Command,
@@ -12,7 +15,7 @@ import {
   type RawArguments,
   readArguments,
 } from './commands/command.ts'
-import type { OptionEntry } from './commands/option-facts.ts'
+import type { OptionEntry, OptionFacts } from './commands/option-facts.ts'
 import { findNearest } from './nearest.ts'
 
 /** Words, sorted into what they are, before any schema saw the values. */
@@ -25,16 +28,13 @@ export interface ParsedWords {
 }
 
 /** Parses the words of a command; throws `usage` for an option that is unknown, incomplete or given twice. */
-export function parseCommandWords(
-  words: readonly string[],
-  command: Command,
-): Promise<ParsedWords> {
+export function parseCommandWords(words: readonly string[], command: Command): ParsedWords {
   return parseWords(words, optionsOf(command), command.takesCommand)
 }
 
 /** Parses words without a command: only the options that every command has. Throws `usage`. */
-export async function parseFlags(words: readonly string[]): Promise<Record<string, unknown>> {
-  return (await parseWords(words, listOptions(globalOptions), true)).options
+export function parseFlags(words: readonly string[]): Record<string, unknown> {
+  return parseWords(words, listOptions(globalOptions), true).options
 }
 
 /** The options that every command has; throws `usage` for a value that cannot be one. */
@@ -56,46 +56,43 @@ function optionsOf(command: Command) {
 }
 
 /** Parses by yargs; throws `usage` for an option that is unknown, incomplete or given twice. */
-async function parseWords(
+function parseWords(
   words: readonly string[],
   options: readonly OptionEntry[],
   takesCommand: boolean,
-): Promise<ParsedWords> {
-  const parser = yargs([...words])
-    .scriptName('artifact')
-    .help(false)
-    .version(false)
-    .exitProcess(false)
-    .detectLocale(false)
-    .parserConfiguration({
+): ParsedWords {
+  const valued = options.filter(({ facts }) => facts.kind !== 'flag').map(({ flag }) => flag)
+  const { argv, error } = Parser.detailed([...words], {
+    boolean: flagsOfKind(options, 'flag'),
+    string: valued,
+    array: flagsOfKind(options, 'list'),
+    // NaN: one value at least, however many there may be.
+    narg: Object.fromEntries(valued.map((flag) => [flag, Number.NaN])),
+    alias: Object.fromEntries(
+      options.map(({ flag, facts }) => [flag, facts.short === undefined ? [] : [facts.short]]),
+    ),
+    configuration: {
       'camel-case-expansion': false,
       'dot-notation': false,
       'greedy-arrays': false,
       'parse-numbers': false,
       'parse-positional-numbers': false,
       'populate--': true,
-    })
-    .fail((message, fault) => {
-      // A message is about the words; without one it is a bug of somebody.
-      throw message ? explainFailure(message) : fault
-    })
-  for (const { flag, facts } of options) {
-    const type = facts.kind === 'flag' ? 'boolean' : facts.kind === 'text' ? 'string' : 'array'
-    parser.option(flag, {
-      type,
-      string: facts.kind !== 'flag',
-      requiresArg: facts.kind !== 'flag',
-      ...(facts.short === undefined ? {} : { alias: facts.short }),
-    })
-  }
-  const { _: found, $0: _program, '--': after, ...values } = await parser.parseAsync()
-  const rest = Array.isArray(after) ? after.map(String) : []
+    },
+  })
+  if (error !== null) throw explainFailure(error.message)
+  const { _: found, '--': after = [], ...values } = argv
+  const rest = after.map(String)
   restoreNegatives(values, options)
   return {
     options: collectOptions(values, options),
     words: [...found.map(String), ...(takesCommand ? [] : rest)],
     rest: takesCommand ? rest : [],
   }
+}
+
+function flagsOfKind(options: readonly OptionEntry[], kind: OptionFacts['kind']): string[] {
+  return options.filter(({ facts }) => facts.kind === kind).map(({ flag }) => flag)
 }
 
 /** The parser takes --no-profile for "profile: no", also when the option itself is called no-profile. */

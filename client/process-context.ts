@@ -11,7 +11,8 @@ import type { Output } from './terminal.ts'
 
 /** What a process lends to a command. Nothing else of the process is touched. */
 export interface ProcessContext {
-  stdin: Readable & { isTTY?: boolean | undefined }
+  /** Opens stdin; a command that reads none leaves it alone. */
+  openStdin: () => Readable & { isTTY?: boolean | undefined }
   stdout: Output
   stderr: Output
   environment: ClientEnvironment
@@ -39,12 +40,10 @@ export function openProcessContext(version: string): ProcessContext & Disposable
     for (const { name, listener } of listeners) process.off(name, listener)
   }
   for (const { name, listener } of listeners) process.on(name, listener)
-  // A closed pipe shows where something is written; as an unhandled event it would end the process.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
   return {
-    stdin: process.stdin,
-    stdout: describeOutput(process.stdout),
-    stderr: describeOutput(process.stderr),
+    openStdin: () => process.stdin,
+    stdout: describeOutput(() => process.stdout),
+    stderr: describeOutput(() => process.stderr),
     environment: readEnvironment(),
     signal: controller.signal,
     clock: () => new Date(),
@@ -53,12 +52,23 @@ export function openProcessContext(version: string): ProcessContext & Disposable
   }
 }
 
-function describeOutput(stream: Writable & { isTTY?: boolean; columns?: number }): Output {
+/** An output of the process, opened when it is first asked about: most commands need only one of the two. */
+function describeOutput(find: () => Writable & { isTTY?: boolean; columns?: number }): Output {
+  let opened: ReturnType<typeof find> | undefined
+  const open = () => {
+    // A closed pipe shows where something is written; as an unhandled event it would end the process.
+    opened ??= find().on('error', () => {})
+    return opened
+  }
   return {
-    stream,
-    isTerminal: stream.isTTY === true,
+    get stream() {
+      return open()
+    },
+    get isTerminal() {
+      return open().isTTY === true
+    },
     get columns() {
-      return stream.columns ?? COLUMNS_DEFAULT
+      return open().columns ?? COLUMNS_DEFAULT
     },
   }
 }

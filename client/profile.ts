@@ -10,7 +10,6 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ArtifactError } from '../schemas/problems.ts'
-import { writeDurable } from './disk/durable.ts'
 
 const Profile = z.object({
   url: z.url({ protocol: /^https?$/ }),
@@ -45,6 +44,8 @@ export async function writeProfile(configFolder: string, profile: Profile): Prom
   } catch (cause) {
     throw new ArtifactError('local_io', `Cannot make the folder ${configFolder}`, { cause })
   }
+  // Whoever reads needs none of it.
+  const { writeDurable } = await import('./disk/durable.ts')
   await writeDurable(
     path,
     `${JSON.stringify({ url: profile.url, token: profile.token }, null, 2)}\n`,

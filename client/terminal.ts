@@ -8,12 +8,12 @@ import { styleText } from 'node:util'
 import { ArtifactError } from '../schemas/problems.ts'
 import { formatJson } from './terminal-format.ts'
 
-/** A stream to write to, and what is known about its other end. */
+/** A stream to write to, and what is known about its other end; each may be asked late, or never. */
 export interface Output {
-  stream: Writable
-  isTerminal: boolean
+  readonly stream: Writable
+  readonly isTerminal: boolean
   /** Width in characters. */
-  columns: number
+  readonly columns: number
 }
 
 export interface TerminalOptions {
@@ -52,8 +52,6 @@ export interface Terminal {
 /** A terminal over two streams. Errors of the streams are met where something is written. */
 export function openTerminal(options: TerminalOptions): Terminal {
   const { stdout, stderr, quiet } = options
-  const colored = (output: Output) => output.isTerminal && !options.plain
-  const colors = { stdout: colored(stdout), stderr: colored(stderr) }
   let isClosed = false
   const write = async (data: string | Uint8Array) => {
     isClosed ||= !(await writeAll(stdout, data))
@@ -73,8 +71,12 @@ export function openTerminal(options: TerminalOptions): Terminal {
       else terminal.speak(line)
     },
     style: (stream, style, text) =>
-      colors[stream] ? styleText(style, text, { validateStream: false }) : text,
-    interactive: stdout.isTerminal,
+      !options.plain && options[stream].isTerminal
+        ? styleText(style, text, { validateStream: false })
+        : text,
+    get interactive() {
+      return stdout.isTerminal
+    },
     quiet,
     speak: undefined,
   }

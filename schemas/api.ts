@@ -291,6 +291,7 @@ export const endpoints = {
       'artifact_revoked',
       'artifact_removed',
       'blob_missing',
+      'precondition_failed',
       'store_unavailable',
     ],
   },

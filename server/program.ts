@@ -29,15 +29,31 @@ const witnessServe: CommandEntry = {
   load: async () => (await import('./commands/witness.ts')).witnessServe,
 }
 
+/** Those that may move very many files, or serve those who do. */
+const HEAVY: ReadonlySet<string> = new Set(['upload', 'get', 'verify', 'serve'])
+
 /** Runs the command line of this process and returns its exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   using context = openProcessContext(readVersion())
   return await runCommandLine(
     argv,
-    [...clientCommands, serve, signer, witnessInit, witnessServe],
+    [...clientCommands, serve, signer, witnessInit, witnessServe].map(inSmallHeap),
     context,
     {
       variables: async () => (await import('./settings.ts')).serverVariables(),
     },
   )
+}
+
+/** Bounds the heap before the modules of a heavy command are loaded, since even those let it grow. */
+function inSmallHeap(entry: CommandEntry): CommandEntry {
+  if (!HEAVY.has(entry.name)) return entry
+  return {
+    ...entry,
+    load: async () => {
+      const { boundHeap } = await import('./heap-bounds.ts')
+      boundHeap()
+      return entry.load()
+    },
+  }
 }

@@ -1,11 +1,14 @@
-/** More than 4 GiB up and down: offsets beyond 32 bits are right, and memory does not grow with size. */
+/**
+ * More than 4 GiB up and down, and thousands of small files: offsets beyond 32 bits are right, and memory
+ * grows neither with the size nor with the number.
+ */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { open, readFile } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { Artifact } from '../schemas/artifact.ts'
-import { makePlace, runProgram, startOwnServer } from './support/own-server.ts'
+import { makePlace, type Place, runProgram, startOwnServer } from './support/own-server.ts'
 
 const root = join(import.meta.dirname, '..')
 const MIB = 1024 ** 2
@@ -13,15 +16,17 @@ const MIB = 1024 ** 2
 const SIZE_BYTES = 4096 * MIB + 5 * MIB + 1
 /** Where the sparse file has a byte of its own: around 2^31 and 2^32, and at both ends. */
 const MARKS = [0, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, SIZE_BYTES - 1]
+const FILES = 6000
+const FILE_BYTES = 4096
+/** Resident at the peak, in MiB, by the name of the command. */
+const PEAKS_OF_SMALL_FILES: Record<string, number> = { upload: 200, get: 200, serve: 250 }
 /** The budget of a transfer [256 MiB] and as much again for the runtime. */
-const PEAK_MIB_MAX = 512
+const PEAKS_OF_LARGE_FILE: Record<string, number> = { upload: 512, get: 512, serve: 512 }
 
 describe('4 GiB', () => {
   it('goes up and comes back the same, in bounded memory on both sides', async () => {
     await using place = await makePlace(join(root, 'server', 'main.ts'))
-    const peaks = join(place.folder, 'peaks')
-    const reporter = join(root, 'test', 'support', 'report-peak.mjs')
-    Object.assign(place.environment, { NODE_OPTIONS: `--import=${reporter}`, PEAK_FILE: peaks })
+    const readPeaks = reportPeaks(place)
     const file = join(place.folder, 'big.bin')
     await makeSparse(file)
     const copy = join(place.folder, 'copy.bin')
@@ -37,13 +42,61 @@ describe('4 GiB', () => {
 
     expect(record.sha256).toBe(await hashFile(file))
     expect(await hashFile(copy)).toBe(record.sha256)
-    const peakMib = readPeaks(await readFile(peaks, 'utf8'))
-    process.stdout.write(
-      `\npeak memory for ${SIZE_BYTES} bytes: upload ${peakMib.upload} MiB, get ${peakMib.get} MiB, server ${peakMib.serve} MiB\n`,
-    )
-    for (const role of ['upload', 'get', 'serve']) expect(peakMib[role]).toBeLessThan(PEAK_MIB_MAX)
+    checkPeaks(`${SIZE_BYTES} bytes`, await readPeaks(), PEAKS_OF_LARGE_FILE)
   }, 900_000)
 })
+
+describe(`${FILES} files of ${FILE_BYTES} bytes`, () => {
+  it('go up and come back the same, in bounded memory on both sides', async () => {
+    await using place = await makePlace(join(root, 'server', 'main.ts'))
+    const readPeaks = reportPeaks(place)
+    const folder = join(place.folder, 'small')
+    const copy = join(place.folder, 'copy')
+    await makeSmallFiles(folder)
+
+    await using server = await startOwnServer(place)
+    expect(await runProgram(place, ['upload', folder, 'small/0', '--json'])).toMatchObject({
+      exit: 0,
+    })
+    expect(await runProgram(place, ['get', 'small/0', '-o', copy])).toMatchObject({ exit: 0 })
+    expect(await server.stop()).toBe(0)
+
+    const names = await readdir(folder)
+    expect((await readdir(copy)).sort()).toEqual(names.sort())
+    for (const name of names)
+      expect(await readFile(join(copy, name))).toEqual(await readFile(join(folder, name)))
+    checkPeaks(`${FILES} files`, await readPeaks(), PEAKS_OF_SMALL_FILES)
+  }, 900_000)
+})
+
+/** Makes every process that starts there report its peak; answers how to read what they reported. */
+function reportPeaks({ folder, environment }: Place): () => Promise<Record<string, number>> {
+  const peaks = join(folder, 'peaks')
+  const reporter = join(root, 'test', 'support', 'report-peak.mjs')
+  Object.assign(environment, { NODE_OPTIONS: `--import=${reporter}`, PEAK_FILE: peaks })
+  return async () => parsePeaks(await readFile(peaks, 'utf8'))
+}
+
+function checkPeaks(
+  what: string,
+  peakMib: Record<string, number>,
+  bounds: Record<string, number>,
+): void {
+  const { upload, get, serve } = peakMib
+  process.stdout.write(
+    `\npeak memory for ${what}: upload ${upload} MiB, get ${get} MiB, server ${serve} MiB\n`,
+  )
+  for (const [role, most] of Object.entries(bounds)) expect(peakMib[role], role).toBeLessThan(most)
+}
+
+/** No two alike, so that a file under another's name shows. */
+async function makeSmallFiles(folder: string): Promise<void> {
+  await mkdir(folder)
+  for (let index = 0; index < FILES; index++) {
+    const bytes = Buffer.alloc(FILE_BYTES, `${index} `)
+    await writeFile(join(folder, String(index)), bytes)
+  }
+}
 
 async function makeSparse(path: string): Promise<void> {
   await using file = await open(path, 'wx')
@@ -59,7 +112,7 @@ async function hashFile(path: string): Promise<string> {
 }
 
 /** MiB by the name of the command. */
-function readPeaks(text: string): Record<string, number> {
+function parsePeaks(text: string): Record<string, number> {
   const lines = text.trim().split('\n')
   return Object.fromEntries(
     lines.map((line) => {

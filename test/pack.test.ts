@@ -89,21 +89,52 @@ async function expectInspector(log: string): Promise<void> {
 describe('package', () => {
   it('holds what runs and what explains it, and nothing else', () => {
     const isExpected = (path: string) =>
-      /^(schemas|client|server)\/.+\.(js|d\.ts)$|^server\/inspector\/browser\/.+\.(css|svg)$|^sql\/[\w.-]+\.(sql|md)$/.test(
+      /^(schemas|client)\/.+\.(js|d\.ts)$|^program\/[\w.-]+\.js$|^server\/inspector\/browser\/.+\.(js|css|svg)$|^sql\/[\w.-]+\.(sql|md)$/.test(
         path,
-      ) || ['LICENSE', 'README.md', 'package.json'].includes(path)
+      ) ||
+      ['LICENSE', 'README.md', 'THIRD-PARTY.txt', 'package.json', 'server/main.js'].includes(path)
     expect(packed.filter((path) => !isExpected(path))).toEqual([])
     expect(packed).toEqual(
       expect.arrayContaining([
         'server/main.js',
         'client/client.js',
         'client/client.d.ts',
+        'client/disk/file-hasher-thread.js',
         'sql/0001_sealed.sql',
         'LICENSE',
         'README.md',
+        'THIRD-PARTY.txt',
       ]),
     )
   })
+
+  it('installs no package whose code it holds, and passes on the licence of each', async () => {
+    const licences = await readFile(join(installed, 'THIRD-PARTY.txt'), 'utf8')
+    const held = [...licences.matchAll(/^(\S+) \d+\.\d+\.\d+\S* \(\S+\)$/gm)].map(
+      ([, name]) => name,
+    )
+    expect(held).toEqual(expect.arrayContaining(['undici', 'yargs-parser', 'zod', 'zod-openapi']))
+    const wanted = z
+      .object({ dependencies: z.record(z.string(), z.string()) })
+      .parse(JSON.parse(await readFile(join(installed, 'package.json'), 'utf8')))
+    // The library is not bundled.
+    const shared = held.filter((name) => name !== undefined && name in wanted.dependencies)
+    expect(shared).toEqual(['undici', 'zod'])
+  })
+
+  it('loads every command', async () => {
+    const overview = await runProgram(place, ['--help'])
+    const section = /^Commands:\n(.*?)\n\n/ms.exec(overview.stdout)?.[1] ?? ''
+    const names = [...section.matchAll(/^ {2}([a-z]+(?: [a-z]+)?) {2}/gm)].map(
+      ([, name]) => name ?? '',
+    )
+    expect(names).toEqual(expect.arrayContaining(['upload', 'serve', 'token create']))
+    for (const name of names) {
+      const help = await runProgram(place, [...name.split(' '), '--help'])
+      expect(help).toMatchObject({ exit: 0, stderr: '' })
+      expect(help.stdout).toContain(`artifact ${name} - `)
+    }
+  }, 120_000)
 
   it('says its version as a command on the path of the prefix', async () => {
     const command = join(folder, 'prefix', 'node_modules', '.bin', 'artifact')
@@ -111,16 +142,17 @@ describe('package', () => {
     expect(stdout.trim()).toContain(manifest.version)
   })
 
-  it('serves, takes an upload of three parts, and gives it back verified', async () => {
+  it('serves, takes an upload of several parts, and gives it back verified', async () => {
     await using server = await startOwnServer(place)
     const file = join(place.folder, 'source.bin')
-    const bytes = Buffer.alloc(40 * 1024 ** 2, 'artifact')
+    // Large enough for the thread that hashes what is got.
+    const bytes = Buffer.alloc(65 * 1024 ** 2, 'artifact')
     await writeFile(file, bytes)
     const upload = await runProgram(place, ['upload', file, 'packed/0/source.bin'])
     expect(upload).toMatchObject({ exit: 0 })
     expect(upload.stdout.trim()).toBe('packed/0/source.bin')
     const info = await runProgram(place, ['info', 'packed/0/source.bin', '--json'])
-    expect(JSON.parse(info.stdout)).toMatchObject({ partCount: 3, sizeBytes: String(bytes.length) })
+    expect(JSON.parse(info.stdout)).toMatchObject({ partCount: 5, sizeBytes: String(bytes.length) })
     const copy = join(place.folder, 'copy.bin')
     const get = await runProgram(place, ['get', 'packed/0/source.bin', '--verify', '-o', copy])
     expect(get).toMatchObject({ exit: 0 })

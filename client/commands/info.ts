@@ -27,15 +27,19 @@ export const info = defineCommand({
     const { terminal, globals, signal } = context
     const params = parseArtifactReference(positionals.reference)
     await using connection = await connectServer(context)
+    const findLast = async (run: number) => {
+      const input = { params: { ...params, run }, query: { limit: 1 } }
+      return (await call(connection, 'listVerifications', input, { signal })).items[0]
+    }
+    // Side by side where the run is a number: between two calls, latest may come to mean another one.
+    const early = params.run === 'latest' ? undefined : findLast(params.run)
+    early?.catch(() => undefined)
     const artifact = await call(connection, 'getArtifact', { params }, { signal })
-    // The run by its number: between two calls, latest may come to mean another one.
     const exact = { ...params, run: artifact.run }
     const parts = options.parts
       ? (await call(connection, 'getArtifactParts', { params: exact }, { signal })).parts
       : undefined
-    const query = { limit: 1 }
-    const seen = await call(connection, 'listVerifications', { params: exact, query }, { signal })
-    const [verification] = seen.items
+    const verification = await (early ?? findLast(artifact.run))
     if (globals.json)
       await terminal.printJson({
         ...artifact,

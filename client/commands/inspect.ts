@@ -1,7 +1,7 @@
 /** `artifact inspect`. */
 import { z } from 'zod'
 import { call } from '../api.ts'
-import { resolveServer } from '../settings.ts'
+import { resolveServer } from '../server-settings.ts'
 import { formatMoment } from '../terminal-format.ts'
 import { defineCommand } from './command.ts'
 import { connectServer } from './connection.ts'

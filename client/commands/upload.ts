@@ -202,7 +202,8 @@ function requireName(target: Target): void {
     })
 }
 
-function readStdin({ stdin, signal }: CommandContext): AsyncIterable<Uint8Array> {
+function readStdin({ openStdin, signal }: CommandContext): AsyncIterable<Uint8Array> {
+  const stdin = openStdin()
   if (stdin.isTTY === true)
     throw new ArtifactError('usage', 'Cannot upload from stdin: it is a terminal', {
       expected: 'a pipe or a file, for example: tar c folder | artifact upload - TASK/RUN/NAME',

@@ -1,10 +1,9 @@
 /**
  * One server, as a client talks to it: sockets, patience, and the token that goes nowhere else.
  */
-import { Readable } from 'node:stream'
-import { Agent, type Dispatcher, EnvHttpProxyAgent, request as sendRequest } from 'undici'
 import { ArtifactError } from '../../schemas/problems.ts'
-import { requestBulk } from './bulk-reply.ts'
+import { openPlainWire } from '../wire/plain-wire.ts'
+import type { Wire, WireReply, WireRequest } from '../wire/wire.ts'
 import { interrupted } from './interruption.ts'
 
 export interface ConnectOptions {
@@ -105,7 +104,7 @@ export interface Connection extends AsyncDisposable {
 export function connect(options: ConnectOptions): Connection {
   const server = parseServerUrl(options.url)
   const timing = { ...DEFAULT_TIMING, ...options.timing }
-  const dispatcher = createDispatcher(timing, options.proxy)
+  const wires = openWires(timing, options.proxy)
   const base = `${server.origin}${server.pathname.replace(/\/+$/, '')}`
   return {
     url: base,
@@ -117,15 +116,10 @@ export function connect(options: ConnectOptions): Connection {
       if (request.authorize && url.origin === server.origin && options.token !== undefined)
         headers.authorization = `Bearer ${options.token}`
       const signals = [options.signal, request.signal].filter((signal) => signal !== undefined)
-      const signal = AbortSignal.any(signals)
-      // A proxy has its own ways to be spoken to.
-      const isBulk = request.isBulk === true && options.proxy === undefined
-      const bulk = isBulk ? await dispatchBulk(timing, url, headers, signal) : undefined
-      return bulk ?? dispatch(dispatcher, url, { ...request, headers }, signal)
+      const { method, body, isBulk = false } = request
+      return send(wires, { method, url, headers, body, signal: AbortSignal.any(signals) }, isBulk)
     },
-    async [Symbol.asyncDispose]() {
-      await dispatcher.destroy()
-    },
+    [Symbol.asyncDispose]: () => wires.close(),
   }
 }
 
@@ -146,70 +140,52 @@ function unusable(reason: string): ArtifactError {
   })
 }
 
-function createDispatcher(timing: Timing, proxy: ProxyOptions | undefined): Dispatcher {
-  const options = {
-    // With HTTP/2 all requests would share one socket, and its window.
-    allowH2: false,
-    pipelining: 1,
-    // Above what any transfer here opens at once; that is bounded where the transfer is.
-    connections: 128,
-    connect: { timeout: timing.connectMs },
-    headersTimeout: timing.replyMs,
-    bodyTimeout: timing.stallMs,
-  }
-  if (proxy === undefined) return new Agent(options)
-  // An empty text stands for "none", where an absent one would mean the environment.
-  return new EnvHttpProxyAgent({
-    ...options,
-    httpProxy: proxy.http ?? '',
-    httpsProxy: proxy.https ?? '',
-    noProxy: proxy.none ?? '',
-  })
+/** The HTTP clients of a connection, each loaded when it is needed. */
+interface Wires {
+  choose(request: WireRequest): Wire | Promise<Wire>
+  /** `undefined` where the bulk client cannot help. */
+  sendBulk(request: WireRequest): Promise<WireReply | undefined>
+  close(): Promise<void>
 }
 
-async function dispatchBulk(
-  { connectMs, replyMs }: Timing,
-  url: URL,
-  headers: Record<string, string>,
-  signal: AbortSignal,
-): Promise<HttpReply | undefined> {
-  try {
-    const reply = await requestBulk({ url, headers, connectMs, replyMs, signal })
-    return reply === undefined ? undefined : { ...reply, body: guardBody(reply.body, url, signal) }
-  } catch (error) {
-    throw transportError(url, error, signal)
+function openWires(timing: Timing, proxy: ProxyOptions | undefined): Wires {
+  const plain = openPlainWire(timing)
+  let general: Promise<Wire> | undefined
+  const loadGeneral = async () => {
+    const { openGeneralWire } = await import('../wire/general-wire.ts')
+    return openGeneralWire(timing, proxy)
+  }
+  return {
+    choose({ body }) {
+      const isPlain = proxy === undefined && (body === undefined || typeof body === 'string')
+      if (isPlain && general === undefined) return plain
+      general ??= loadGeneral()
+      return general
+    },
+    async sendBulk(request) {
+      // A proxy has its own ways to be spoken to.
+      if (proxy !== undefined) return undefined
+      const { requestBulk } = await import('../wire/bulk-reply.ts')
+      return requestBulk({ ...timing, ...request })
+    },
+    async close() {
+      await plain.close()
+      await (await general?.catch(() => undefined))?.close()
+    },
   }
 }
 
-async function dispatch(
-  dispatcher: Dispatcher,
-  url: URL,
-  request: HttpRequest,
-  signal: AbortSignal,
-): Promise<HttpReply> {
-  const { method, headers, body } = request
+async function send(wires: Wires, request: WireRequest, isBulk: boolean): Promise<HttpReply> {
+  const { url, signal } = request
   try {
     signal.throwIfAborted()
-    const reply = await sendRequest(url, {
-      dispatcher,
-      method,
-      signal,
-      headers: headers ?? {},
-      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : toReadable(body) }),
-    })
-    return {
-      status: reply.statusCode,
-      headers: flattenHeaders(reply.headers),
-      body: guardBody(reply.body, url, signal),
-      drop: () => void reply.body.on('error', () => undefined).destroy(),
-    }
+    const reply =
+      (isBulk ? await wires.sendBulk(request) : undefined) ??
+      (await (await wires.choose(request)).send(request))
+    return { ...reply, body: guardBody(reply.body, url, signal) }
   } catch (error) {
     throw transportError(url, error, signal)
   }
-}
-
-function toReadable(body: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Readable {
-  return Readable.from(body, { objectMode: false })
 }
 
 async function* guardBody(
@@ -222,15 +198,6 @@ async function* guardBody(
   } catch (error) {
     throw transportError(url, error, signal)
   }
-}
-
-function flattenHeaders(headers: Record<string, string | string[] | undefined>) {
-  const flat: Record<string, string> = {}
-  for (const [name, value] of Object.entries(headers)) {
-    const last = Array.isArray(value) ? value.at(-1) : value
-    if (last !== undefined) flat[name] = last
-  }
-  return flat
 }
 
 /** What the network did, without path and query: a signature may be in them. */

@@ -11,6 +11,7 @@ import { CONTENTS_BYTES_MAX } from '../../schemas/contents.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { type CallReply, call, PATIENT_TRIES } from '../api.ts'
 import type { DraftFolder } from '../disk/draft-folder.ts'
+import { createBase64Slab, type Slab, takeBase64 } from '../disk/slab.ts'
 import type { Trust } from '../trust/trust.ts'
 import { createContentHasher } from '../verify/digest.ts'
 import { verifyContent } from '../verify/verifier.ts'
@@ -91,8 +92,9 @@ export async function getSmall(
     const body = { names: targets.map(({ record }) => record.name) }
     const options = { signal, tries: PATIENT_TRIES }
     const { items } = await call(connection, 'getContents', { params: run, body }, options)
+    const slab = createBase64Slab(items.map(contentOf))
     const judged = await Promise.all(
-      targets.map((target, index) => judge(job, target, items[index]).catch(leaveAlone)),
+      targets.map((target, index) => judge(job, target, items[index], slab).catch(leaveAlone)),
     )
     const ready = judged.filter((one) => one !== undefined)
     const failures = await drafts.publish(
@@ -115,6 +117,7 @@ export async function getSmall(
   return results
 }
 
+const contentOf = (item: Item) => (item.outcome === 'content' ? item.content : '')
 const isDone = () => true
 const isOver = () => false
 
@@ -129,6 +132,7 @@ async function judge(
   job: SmallGet,
   target: SmallTarget,
   item: Item | undefined,
+  slab: Slab,
 ): Promise<Ready | undefined> {
   if (item === undefined || item.outcome === 'refused') return undefined
   const { connection, trust, verify, signal } = job
@@ -139,7 +143,7 @@ async function judge(
   const claim = { ...known, checks }
   const bytes =
     item.outcome === 'content'
-      ? Buffer.from(item.content, 'base64')
+      ? takeBase64(slab, item.content)
       : await fetchWhole(job, record, item.grant)
   const hasher = createContentHasher(Math.max(1, record.partSizeBytes))
   hasher.update(bytes)

@@ -28,6 +28,10 @@ import { type FileSource, type Source, sourceChanged } from './source.ts'
 /** Pieces in which bytes are read and hashed, and handed to a socket. */
 const READ_BYTES = 1024 ** 2
 const CHUNK_BYTES = 256 * 1024
+/** The same of a part that is read from its file as it goes: more than a socket takes without waiting. */
+const FILE_CHUNK_BYTES = 128 * 1024
+/** Such pieces take turns in so many buffers. A socket holds two: it asks for a third once the first is gone. */
+const FILE_CHUNKS = 4
 /** Parts above this are read from their file twice rather than held in memory. */
 const LARGE_PART_BYTES = 32 * 1024 ** 2
 
@@ -272,9 +276,12 @@ async function* readTwice(
 /** A part that is read from the file whenever its bytes are wanted. */
 function filePart(source: FileSource, part: Part, offset: bigint): OutgoingPart {
   async function* chunks(): AsyncGenerator<Uint8Array> {
-    for (let done = 0; done < part.sizeBytes; ) {
-      // A new one for each: the socket may still hold the one before.
-      const chunk = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, part.sizeBytes - done))
+    const buffers: Buffer[] = []
+    for (let done = 0, turn = 0; done < part.sizeBytes; turn = (turn + 1) % FILE_CHUNKS) {
+      const buffer = buffers[turn] ?? Buffer.allocUnsafeSlow(FILE_CHUNK_BYTES)
+      buffers[turn] = buffer
+      // Were it written over too soon, the store would refuse the part: its digest is known by now.
+      const chunk = buffer.subarray(0, part.sizeBytes - done)
       const read = await source.readAt(chunk, offset + BigInt(done))
       if (read < chunk.length)
         throw sourceChanged(source.path, `${part.sizeBytes} bytes`, `${done + read} bytes`)

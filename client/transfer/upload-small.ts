@@ -12,6 +12,7 @@ import { parseProblem } from '../../schemas/problem-document.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { formatReference } from '../../schemas/reference.ts'
 import { type CallReply, call, isPassing, PATIENT_TRIES } from '../api.ts'
+import { createSlab, type Slab } from '../disk/slab.ts'
 import { type ContentDigest, createContentHasher } from '../verify/digest.ts'
 import type { Budget, Semaphore } from './budget.ts'
 import type { Connection } from './connection.ts'
@@ -134,8 +135,9 @@ async function readBatch<T extends SmallFile>(
     for (const file of files) outcomes.set(file, failed(error))
     return read
   }
+  const slab = createSlab(files.reduce((sum, { sizeBytes }) => sum + Number(sizeBytes), 0))
   for (const file of files) {
-    const found = await readSmall(job, file).catch(failed)
+    const found = await readSmall(job, file, slab).catch(failed)
     if ('kind' in found) outcomes.set(file, found)
     else read.set(file, found)
   }
@@ -150,10 +152,11 @@ function failed(error: unknown): SmallOutcome {
 async function readSmall(
   { options, signal }: SmallUpload,
   { name, path, contentType }: SmallFile,
+  slab: Slab,
 ): Promise<ReadFile | SmallOutcome> {
   await using source = await openFileSource(path, options.followLinks ?? false)
   if (source.sizeBytes > BigInt(BATCH_CONTENT_BYTES_MAX)) return { kind: 'alone' }
-  const bytes = Buffer.alloc(Number(source.sizeBytes))
+  const bytes = slab.take(Number(source.sizeBytes))
   const hasher = createContentHasher(Math.max(1, bytes.length))
   await fillBuffer(source, bytes, hasher, signal)
   const digest = hasher.finish()

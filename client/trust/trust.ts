@@ -11,6 +11,7 @@ import type { Connection } from '../transfer/connection.ts'
 import { type OpenedCheckpoint, openCheckpoint } from '../verify/checkpoint.ts'
 import { formatNoteKey, type NoteKey } from '../verify/note-key.ts'
 import { type Policy, trustLog } from '../verify/policy.ts'
+import { RECEIPT_BYTES_MAX } from '../verify/proof.ts'
 import { LOG_CHECKS, type LogCheck, verifyReceipt } from '../verify/verifier.ts'
 import { type Anchor, createHistory, type TrustNotice } from './history.ts'
 import { type KnownLogs, rememberForNow } from './known-logs.ts'
@@ -107,7 +108,7 @@ export function openTrust(connection: Connection, options: TrustOptions = {}): T
       const text =
         receipt ??
         (await present(`the receipt of ${claim.record.reference}`, () =>
-          readReceipt(connection, { task, run, name }, { signal }),
+          readReceipt(connection, { task, run, name }, RECEIPT_BYTES_MAX, { signal }),
         ))
       const { checkpoint } = verifyReceipt(claim, text, found.policy, open)
       checkAnchorKey(checkpoint.key, options.anchor)

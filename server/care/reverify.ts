@@ -176,8 +176,9 @@ async function judge(
     sizeBytes: BigInt(artifact.sizeBytes),
     parts: (await findParts(sql, artifact)) ?? [],
   }
+  const options = { expectedBytes: claim.sizeBytes, signal }
   const read = (tag: string) =>
-    checkBytes(store.read(blobKey, tag, { signal }), claim, reading.onProgress)
+    checkBytes(store.read(blobKey, tag, options), claim, reading.onProgress)
   try {
     await read(blobTag)
     return { outcome: 'agreed', code: undefined, expected: undefined, found: undefined }

@@ -10,6 +10,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit from 'p-limit'
+import { createBase64Slab, type Slab, takeBase64 } from '../../client/disk/slab.ts'
 import type { Artifact } from '../../schemas/artifact.ts'
 import { BATCH_MAX, type SealedBatch, type SmallArtifact } from '../../schemas/batch.ts'
 import { formatProblem, parseProblem } from '../../schemas/problem-document.ts'
@@ -69,7 +70,8 @@ export async function sealBatch(
 ): Promise<SealedBatch> {
   const { token } = principal
   if (token === undefined) throw unauthenticated()
-  const items = requests.map((request) => attempt(() => readItem(intake, principal, request)))
+  const slab = createBase64Slab(requests.map(({ content }) => content))
+  const items = requests.map((request) => attempt(() => readItem(intake, principal, request, slab)))
   const firsts = new Map<string, Item>()
   for (const item of items)
     if (!(item instanceof ArtifactError) && !firsts.has(item.request.id))
@@ -84,9 +86,14 @@ export async function sealBatch(
   return { outcomes: await all(outcomes) }
 }
 
-function readItem({ settings }: Intake, principal: Principal, request: SmallArtifact): Item {
+function readItem(
+  { settings }: Intake,
+  principal: Principal,
+  request: SmallArtifact,
+  slab: Slab,
+): Item {
   checkMayUpload(principal, request.task, request.name)
-  const bytes = Buffer.from(request.content, 'base64')
+  const bytes = takeBase64(slab, request.content)
   const sizeBytes = BigInt(bytes.length)
   if (sizeBytes > settings.sizeBytesMax)
     throw new ArtifactError('limit_exceeded', `Cannot seal ${request.name}: it is too large`, {

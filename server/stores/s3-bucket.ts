@@ -25,7 +25,7 @@ export interface S3Bucket extends AsyncDisposable {
 }
 
 /** A call that takes longer has failed. */
-const CALL_TIMEOUT_MS = 60_000
+export const CALL_TIMEOUT_MS = 60_000
 export const CONNECT_TIMEOUT_MS = 10_000
 
 /** Connects to nothing yet; the first call does. */

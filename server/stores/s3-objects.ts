@@ -7,7 +7,7 @@ import {
   HeadObjectCommand,
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
-import { freeChunk } from '../../client/disk/spent-chunk.ts'
+import { freeBehind } from '../../client/disk/spent-chunk.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import {
   attempt,
@@ -101,21 +101,21 @@ export interface ObjectBody {
 }
 
 /**
- * `[start, end)` of the object with this tag; `undefined` when the range lies outside. Throws
- * `blob_missing` and `precondition_failed`.
+ * `[start, end)` of the object, if a tag is given of the one with that tag; `undefined` when the range
+ * lies outside. Throws `blob_missing` and `precondition_failed`.
  */
 export async function getObject(
   bucket: S3Bucket,
   key: string,
-  tag: string,
+  tag: string | undefined,
   { start, end, signal }: ObjectRange,
 ): Promise<ObjectBody | undefined> {
   const verb = `read ${key}`
-  const isWhole = start === 0n && end === undefined
+  const { range: Range } = rangeHeader({ start, end })
   const command = new GetObjectCommand({
     ...placeOf(bucket, key),
-    IfMatch: tag,
-    ...(isWhole ? {} : { Range: `bytes=${start}-${end === undefined ? '' : end - 1n}` }),
+    ...(tag === undefined ? {} : { IfMatch: tag }),
+    ...(Range === undefined ? {} : { Range }),
   })
   try {
     const { Body, ContentLength } = await attempt({ signal }, (options) =>
@@ -123,7 +123,8 @@ export async function getObject(
     )
     if (!(Body instanceof Readable)) throw new TypeError(`Cannot ${verb}: the body is no stream`)
     const sizeBytes = BigInt(demand(ContentLength, verb))
-    return { sizeBytes, chunks: readSteadily(Body, verb, signal) }
+    const drop = () => void Body.destroy()
+    return { sizeBytes, chunks: freeBehind(readSteadily(Body, drop, verb, signal)) }
   } catch (error) {
     signal?.throwIfAborted()
     if (isStatus(error, 416)) return undefined
@@ -137,24 +138,32 @@ export async function getObject(
   }
 }
 
-async function* readSteadily(
-  body: Readable,
+/** The `Range` of a request for it; none for the whole. */
+export function rangeHeader({ start, end }: Pick<ObjectRange, 'start' | 'end'>): {
+  range?: string
+} {
+  if (start === 0n && end === undefined) return {}
+  return { range: `bytes=${start}-${end === undefined ? '' : end - 1n}` }
+}
+
+/**
+ * Hands on what a store sends, and `drop`s it when it stands still, is told to stop, or nobody wants
+ * more. Throws `store_unavailable` when it breaks or stalls; `verb` completes "Cannot …".
+ */
+export async function* readSteadily(
+  body: AsyncIterable<unknown>,
+  drop: () => void,
   verb: string,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
-  const stop = () => body.destroy()
-  const arm = () =>
-    setTimeout(() => body.destroy(new Error('the stream stands still')), STALL_TIMEOUT_MS)
-  signal?.addEventListener('abort', stop, { once: true })
+  const arm = () => setTimeout(drop, STALL_TIMEOUT_MS)
+  signal?.addEventListener('abort', drop, { once: true })
   let timer = arm()
   try {
     for await (const chunk of body) {
       // The reader may take its time; only the store is under the clock.
       clearTimeout(timer)
-      if (chunk instanceof Uint8Array) {
-        yield chunk
-        freeChunk(chunk)
-      }
+      if (chunk instanceof Uint8Array) yield chunk
       timer = arm()
     }
     signal?.throwIfAborted()
@@ -163,8 +172,8 @@ async function* readSteadily(
     throw nameS3Error(verb, error)
   } finally {
     clearTimeout(timer)
-    signal?.removeEventListener('abort', stop)
-    body.destroy()
+    signal?.removeEventListener('abort', drop)
+    drop()
   }
 }
 

@@ -8,6 +8,7 @@
  */
 import { createHash, createHmac, type Hash, type Hmac } from 'node:crypto'
 import { SignatureV4 } from '@smithy/signature-v4'
+import { EMPTY_SHA256 } from '../../client/verify/digest.ts'
 import type { Part } from '../../schemas/artifact.ts'
 import type { Grant } from '../../schemas/upload.ts'
 import type { Clock } from '../clock.ts'
@@ -33,6 +34,13 @@ export interface PutOptions {
 export interface S3Signer {
   signPut(key: string, part: Part, options: PutOptions, ttlSeconds: number): Promise<Grant>
   signGet(key: string, tag: string, options: ReadGrantOptions): Promise<Grant>
+  /** A GET that this server sends itself, at once, with these headers among the signed ones. */
+  signRead(key: string, headers: Readonly<Record<string, string>>): Promise<SignedRead>
+}
+
+export interface SignedRead {
+  url: URL
+  headers: Record<string, string>
 }
 
 /** Signs with the credentials and the region of the bucket's own client. */
@@ -101,6 +109,16 @@ export function createS3Signer(bucket: S3Bucket, clock: Clock): S3Signer {
         { signingDate: signedAt, expiresIn: ttlSeconds },
       )
       return formatGrant('GET', url, signed, await expiry(signedAt, ttlSeconds))
+    },
+
+    async signRead(key, headers) {
+      const url = locate(bucket, key)
+      const own = { host: url.host, 'x-amz-content-sha256': EMPTY_SHA256 }
+      const signed = await signer.sign(
+        { ...describe(url, 'GET'), query: {}, headers: { ...headers, ...own } },
+        { signingDate: clock() },
+      )
+      return { url, headers: signed.headers }
     },
   }
 }

@@ -72,10 +72,11 @@ export async function openField({ options, program, bytes, host }: FieldOptions)
   const flags = host === undefined ? [] : ['--host', host]
   const version = ask([process.execPath, program, '--version']) ?? ''
   const ours: Ours[] = []
-  if (store !== undefined && isWanted('ours-s3'))
+  if (store !== undefined && ['ours-s3', 'ours-s3-parts'].some(isWanted))
     ours.push(stack.use(await startOurs({ program, version, folder, store, flags })))
   if (isWanted('ours-files'))
     ours.push(stack.use(await startOurs({ program, version, folder, flags })))
+  const own = ours.flatMap(({ tool, variants }) => [tool, ...variants])
   const floors = findFloors(store)
   const peers = store === undefined ? { tools: [], absent: [] } : findPeers(store, folder)
   const others = [...peers.tools, ...floors.tools].filter(({ key }) => isWanted(key))
@@ -83,7 +84,7 @@ export async function openField({ options, program, bytes, host }: FieldOptions)
   return {
     folder,
     ours,
-    tools: [...ours.map(({ tool }) => tool), ...others],
+    tools: [...own.filter(({ key }) => isWanted(key)), ...others],
     about: describeField(folder, store, others, [...peers.absent, ...floors.absent]),
     [Symbol.asyncDispose]: () => held.disposeAsync(),
   }

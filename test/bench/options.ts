@@ -18,8 +18,8 @@ export const HELP = `npm run bench -- [OPTION]…
   --size SIZE,…        files of upload and get [64MiB,1GiB]
   --folder FILESxSIZE,…  folders [1000x1KiB,10000x4KiB]
   --rounds N           runs of every tool, in turns [5]
-  --tools KEY,…        ours-s3, ours-files, aws, rclone, restic, lib-storage, openssl, curl,
-                       curl-openssl [all that are installed]
+  --tools KEY,…        ours-s3, ours-s3-parts (uploads without the re-read), ours-files, aws, rclone,
+                       restic, lib-storage, openssl, curl, curl-openssl [all that are installed]
   --program PATH       what is measured, server/main.js or .ts [built into dist first]
   --work-dir DIR       where all files lie [in memory, or for what does not fit there on disk]
   --s3-endpoint URL    a store that runs already, keys in AWS_* [Ceph from its Debian packages]

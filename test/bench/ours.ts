@@ -23,7 +23,10 @@ export interface OursOptions {
 
 /** A server of ours and the client beside it. */
 export interface Ours extends AsyncDisposable {
+  /** As a user has it. */
   readonly tool: Tool
+  /** The same server with other settings of the client. */
+  readonly variants: readonly Tool[]
   readonly place: Place
   readonly pid: number
   /** A command of the client. */
@@ -57,17 +60,18 @@ export async function startOurs(options: OursOptions): Promise<Ours> {
     if (store === undefined) await removeBlobs(place.dataFolder)
     else await store.clear(prefix)
   }
+  const upload = (load: Load, ...words: string[]) => ({
+    command: command('upload', '--quiet', ...words, load.path, 'bench'),
+    check: (stdout: string) => checkUploaded(place, load, stdout),
+    clean: clear,
+  })
   const tool: Tool = {
     title: store === undefined ? 'artifact, embedded default' : 'artifact, S3',
     key: store === undefined ? 'ours-files' : 'ours-s3',
     kind: 'ours',
     version,
     watched: { server: server.pid, store: store?.pid },
-    upload: (load) => ({
-      command: command('upload', '--quiet', load.path, 'bench'),
-      check: (stdout) => checkUploaded(place, load, stdout),
-      clean: clear,
-    }),
+    upload: (load) => upload(load),
     async get(load, target) {
       const stdout = await run(command('upload', '--quiet', load.path, 'bench'))
       const reference = firstReference(stdout)
@@ -79,9 +83,19 @@ export async function startOurs(options: OursOptions): Promise<Ours> {
       }
     },
   }
+  // The peers read nothing back: this is what ours costs without it, every part checked all the same.
+  const unread: Tool = {
+    title: 'artifact, S3, --policy parts',
+    key: 'ours-s3-parts',
+    kind: 'ours',
+    version,
+    watched: tool.watched,
+    upload: (load) => upload(load, '--policy', 'parts'),
+  }
   const held = stack.move()
   return {
     tool,
+    variants: store === undefined ? [] : [unread],
     place,
     pid: server.pid,
     command,

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { profilePath, readProfile, writeProfile } from '../../client/profile.ts'
-import { checkVariables, readEnvironment, resolveServer } from '../../client/settings.ts'
+import { resolveServer } from '../../client/server-settings.ts'
+import { checkVariables, readEnvironment } from '../../client/settings.ts'
 
 let folder: string
 beforeEach(async () => {

@@ -1,9 +1,10 @@
 /** What a start of the program loads, and where it keeps what Node compiled. */
-import { chmod, mkdir, readdir, stat, symlink } from 'node:fs/promises'
+import { chmod, mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Cli, openCli } from '../support/cli.ts'
+import { startTestServer } from '../support/server.ts'
 import { makeWorkFolder } from '../support/work-folder.ts'
 
 const REPORTER = pathToFileURL(join(import.meta.dirname, '..', 'support', 'report-imports.mjs'))
@@ -38,6 +39,21 @@ describe('a start', () => {
     expect(stderr).not.toMatch(
       /"(hono|pino|postgres|prom-client|@aws-sdk|cli-progress|hash-wasm|undici)/,
     )
+  })
+
+  it('loads no package for HTTP to ask a server a few things', async () => {
+    await using stack = new AsyncDisposableStack()
+    const server = stack.use(await startTestServer())
+    const asking = stack.use(await openCli(server))
+    await writeFile(join(asking.folder, 'small'), 'small\n')
+    expect(await asking.run(['upload', 'small', 'a/0'])).toMatchObject({ exit: 0 })
+    for (const words of [['info', 'a/0/small'], ['ls'], ['get', 'a/0/small', '-o', 'copy']]) {
+      const env = { NODE_OPTIONS: `--import=${REPORTER.href}` }
+      const { exit, stderr } = await asking.run(words, { env })
+      expect(exit).toBe(0)
+      expect(stderr).toContain('"zod"')
+      expect(stderr).not.toContain('undici')
+    }
   })
 })
 

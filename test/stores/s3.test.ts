@@ -11,6 +11,8 @@ import {
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { ArtifactError } from '../../schemas/problems.ts'
+import { systemClock } from '../../server/clock.ts'
+import { createPackIndex } from '../../server/records/packs.ts'
 import { openS3Store, type S3Store } from '../../server/stores/s3.ts'
 import { openS3Bucket } from '../../server/stores/s3-bucket.ts'
 import { createS3Signer } from '../../server/stores/s3-signing.ts'
@@ -19,6 +21,7 @@ import {
   begin,
   makeBytes,
   makeSample,
+  newKey,
   partOf,
   pieceOf,
   readAll,
@@ -30,6 +33,8 @@ import {
   TTL_SECONDS,
 } from '../contract/subject.ts'
 import { getTestS3 } from '../support/ceph.ts'
+import { createTestDatabase } from '../support/database.ts'
+import type { TestDatabase } from '../support/postgres-cluster.ts'
 import { openS3Proxy } from '../support/s3-proxy.ts'
 import { openS3Subject } from './s3-subject.ts'
 
@@ -37,6 +42,7 @@ describeStoreContract('S3', () => openS3Subject(getTestS3()))
 
 const PREFIX = 'test/s3'
 let client: S3Client
+let database: TestDatabase
 let subject: Subject
 
 function open(changes: Partial<Parameters<typeof openS3Store>[0]> = {}): Promise<S3Store> {
@@ -48,7 +54,8 @@ function open(changes: Partial<Parameters<typeof openS3Store>[0]> = {}): Promise
     prefix: PREFIX,
     forcePathStyle: true,
     credentials: { accessKeyId, secretAccessKey },
-    clock: () => new Date(),
+    clock: systemClock,
+    packs: createPackIndex(database.server, systemClock),
     ...changes,
   })
 }
@@ -71,10 +78,12 @@ beforeAll(async () => {
     forcePathStyle: true,
     credentials: { accessKeyId, secretAccessKey },
   })
+  database = await createTestDatabase()
   subject = await openS3Subject(getTestS3())
 })
 
 afterAll(async () => {
+  await database?.[Symbol.asyncDispose]()
   await subject?.[Symbol.asyncDispose]()
   client?.destroy()
 })
@@ -250,8 +259,9 @@ describe('a store that lets nobody list', () => {
 })
 
 describe('read()', () => {
-  it('goes on where a connection broke', async () => {
+  it.each([0n, 1n])('goes on where a connection broke (known to be long: %s)', async (times) => {
     const sample = makeSample(subject, 88)
+    const expectedBytes = times * BigInt(sample.bytes.length)
     let cuts = 0
     await using proxy = await openS3Proxy(getTestS3().endpoint, {
       cutAfter: (method) => (method === 'GET' && ++cuts <= 3 ? 3_000_000 : undefined),
@@ -259,9 +269,60 @@ describe('read()', () => {
     await using store = await open({ endpoint: proxy.endpoint })
     const { session, blob } = await storeSample({ ...subject, store }, sample)
     cuts = 0
-    const found = await readAll(store.read(session.key, blob.tag))
+    const found = await readAll(store.read(session.key, blob.tag, { expectedBytes }))
     expect(found.equals(sample.bytes)).toBe(true)
     expect(cuts).toBe(4)
+  })
+
+  it('reads what is long over sockets of its own, and asks the SDK when the answer is no plain one', async () => {
+    const sample = makeSample(subject, 90)
+    const expectedBytes = BigInt(sample.bytes.length)
+    const seen: string[] = []
+    let refusals = 0
+    await using proxy = await openS3Proxy(getTestS3().endpoint, {
+      onRequest({ method, headers: { connection, range } }) {
+        if (method === 'GET') seen.push(`${connection} ${range ?? 'whole'}`)
+      },
+      changeStatus: (method, _path, status) => (method === 'GET' && refusals-- > 0 ? 503 : status),
+    })
+    await using store = await open({ endpoint: proxy.endpoint })
+    const { session, blob } = await storeSample({ ...subject, store }, sample)
+    const read = async (options: Parameters<typeof store.read>[2], count: number) => {
+      seen.length = 0
+      refusals = count
+      return readAll(store.read(session.key, blob.tag, options))
+    }
+    expect((await read({ expectedBytes }, 0)).equals(sample.bytes)).toBe(true)
+    expect(seen).toEqual(['close whole'])
+    const rest = await read({ start: 1000n, expectedBytes: expectedBytes - 1000n }, 0)
+    expect(rest.equals(sample.bytes.subarray(1000))).toBe(true)
+    expect(seen).toEqual(['close bytes=1000-'])
+    expect((await read({ expectedBytes }, 1)).equals(sample.bytes)).toBe(true)
+    expect(seen).toEqual(['close whole', 'keep-alive whole'])
+    expect((await read({}, 0)).equals(sample.bytes)).toBe(true)
+    expect(seen).toEqual(['keep-alive whole'])
+  })
+
+  it('names another tag, a missing object and a wish to stop where it is long, too', async () => {
+    const sample = makeSample(subject, 91)
+    const expectedBytes = BigInt(sample.bytes.length)
+    const { store } = subject
+    const { session, blob } = await storeSample(subject, sample)
+    await expect(
+      readAll(store.read(session.key, '"other"', { expectedBytes })),
+    ).rejects.toMatchObject({ code: 'precondition_failed' })
+    await expect(readAll(store.read(newKey(), blob.tag, { expectedBytes }))).rejects.toMatchObject({
+      code: 'blob_missing',
+    })
+    const stop = new AbortController()
+    const readUntilStopped = async () => {
+      for await (const _ of store.read(session.key, blob.tag, {
+        expectedBytes,
+        signal: stop.signal,
+      }))
+        stop.abort(new Error('enough'))
+    }
+    await expect(readUntilStopped()).rejects.toThrow('enough')
   })
 
   it('gives up on a connection that always breaks at the same byte', async () => {

@@ -31,7 +31,7 @@ const database = 'test/support/database.ts'
 const ceph = 'test/support/ceph.ts'
 const nothing = async () => undefined
 
-const unit = ['test/{tidy,check-install}.test.ts', 'test/{schemas,verify,disk}/**/*.test.ts']
+const unit = ['test/{tidy,check-install}.test.ts', 'test/{schemas,verify,disk,wire}/**/*.test.ts']
 const containers = ['test/**/*container*.test.ts']
 const s3 = ['test/**/*s3*.test.ts', 'test/s3/**/*.test.ts']
 const browser = ['test/browser/**/*.test.ts']
@@ -87,7 +87,7 @@ export const LANES: readonly Lane[] = [
   },
   {
     name: 'big',
-    summary: 'more than 4 GiB up and down',
+    summary: 'more than 4 GiB and thousands of files up and down',
     include: big,
     globalSetup: [database],
     findObstacle: findRoomObstacle,

@@ -42,7 +42,8 @@ export function openMemoryProcess(options: MemoryOptions = {}): MemoryProcess {
   })
   return {
     context: {
-      stdin: input === '' ? new PassThrough().end() : Readable.from([Buffer.from(input)]),
+      openStdin: () =>
+        input === '' ? new PassThrough().end() : Readable.from([Buffer.from(input)]),
       stdout: output('stdout'),
       stderr: output('stderr'),
       environment: readEnvironment(

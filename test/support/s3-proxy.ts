@@ -13,6 +13,8 @@ import { request as openSecureRequest } from 'node:https'
 import { pipeline } from 'node:stream/promises'
 
 export interface S3Weather {
+  /** Sees every request as it comes. */
+  onRequest?: (request: IncomingMessage) => void
   /** Another status; the body of the reply is left out then. */
   changeStatus?: (method: string, path: string, status: number) => number
   /** Cuts the connection after so many bytes of the reply's body. */
@@ -47,6 +49,7 @@ async function pass(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
+  weather.onRequest?.(request)
   const method = request.method ?? 'GET'
   const path = request.url ?? '/'
   const target = new URL(path, endpoint)

@@ -7,7 +7,6 @@
  */
 import { connect as connectTcp, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { untilAborted } from './interruption.ts'
 
 /** Longest head of an answer that is read. */
 const HEAD_BYTES_MAX = 64 * 1024
@@ -24,6 +23,8 @@ export interface BulkRequest {
   connectMs: number
   /** For the answer to begin, in ms. */
   replyMs: number
+  /** What came goes on after this time, though it fills no buffer, in ms [100]. */
+  gatherMs?: number | undefined
   signal: AbortSignal
 }
 
@@ -31,6 +32,8 @@ export interface BulkReply {
   status: number
   /** By lower-case name; of a repeated header the last value. */
   headers: Record<string, string>
+  /** Of the body. */
+  sizeBytes: number
   /** Pieces of up to 1 MiB; each is good until the next one is asked for. */
   body: AsyncIterable<Uint8Array>
   /** Gives up what is left of the body. */
@@ -42,7 +45,7 @@ export async function requestBulk(request: BulkRequest): Promise<BulkReply | und
   const text = formatRequest(request)
   if (text === undefined) return undefined
   request.signal.throwIfAborted()
-  const inflow = createInflow()
+  const inflow = createInflow(request.gatherMs ?? GATHER_MS)
   const socket = openSocket(request.url, inflow)
   const abort = () => socket.destroy(toError(request.signal.reason))
   request.signal.addEventListener('abort', abort, { once: true })
@@ -58,7 +61,7 @@ export async function requestBulk(request: BulkRequest): Promise<BulkReply | und
   inflow.attach(socket)
   socket.write(text, 'latin1')
   try {
-    const head = await untilAborted(inflow.head, request.signal)
+    const head = await inflow.head
     timer.stop()
     const reply = parseHead(head)
     if (reply === undefined) {
@@ -168,7 +171,7 @@ interface Inflow {
   release(piece: Uint8Array): void
 }
 
-function createInflow(): Inflow {
+function createInflow(gatherMs: number): Inflow {
   const head = Promise.withResolvers<string>()
   head.promise.catch(() => undefined)
   const headBytes = Buffer.allocUnsafeSlow(HEAD_BYTES_MAX)
@@ -196,7 +199,7 @@ function createInflow(): Inflow {
     const used = Math.min(count, left)
     filled += used
     left -= used
-    const isDue = full.length === 0 && performance.now() - passedAtMs > GATHER_MS
+    const isDue = full.length === 0 && performance.now() - passedAtMs >= gatherMs
     if (filled === current.length || (filled > 0 && (left === 0 || isDue))) pass()
     if (left === 0) socket?.destroy()
     // The last free one is kept: a socket that goes on reads into it before anybody is asked.
@@ -224,11 +227,16 @@ function createInflow(): Inflow {
       socket = one
     },
     expect(sizeBytes) {
-      const early = filled
-      left = sizeBytes
-      filled = 0
-      takeBody(early)
-      if (left > 0) socket?.resume()
+      filled = Math.min(filled, sizeBytes)
+      left = sizeBytes - filled
+      passedAtMs = performance.now()
+      if (left > 0) {
+        // Nothing is passed on here: the socket already knows where in this buffer it reads on.
+        socket?.resume()
+        return
+      }
+      if (filled > 0) pass()
+      socket?.destroy()
     },
     end(error) {
       ending ??= { error }

@@ -1,0 +1,133 @@
+/**
+ * The program as a few files: every module that a command needs, of ours and of other packages, in
+ * the order in which it is needed. Node takes about a millisecond to find and link a module, and a
+ * command has 270 of them.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
+import { join, relative, sep } from 'node:path'
+import { type OutputChunk, type Plugin, rolldown } from 'rolldown'
+import { z } from 'zod'
+
+export interface BundleOptions {
+  /** Root of the checkout. */
+  root: string
+  /** Where the program goes: `server/main.js`, and what that loads, in `program`. */
+  folder: string
+  /** Packages that stay outside, to be found in `node_modules` when the program runs. */
+  external: readonly string[]
+}
+
+/** A package whose code is in the bundle. */
+export interface BundledPackage {
+  name: string
+  version: string
+  /** Identifier of the licence, and its text. */
+  license: string
+  text: string
+}
+
+/** Writes the program; resolves to the packages in it, by name. Throws for what cannot be resolved. */
+export async function bundleProgram(options: BundleOptions): Promise<BundledPackage[]> {
+  const { root, folder, external } = options
+  await using bundle = await rolldown({
+    cwd: root,
+    input: { 'server/main': 'server/main.ts' },
+    platform: 'node',
+    preserveEntrySignatures: 'allow-extension',
+    external: (id) => external.some((name) => id === name || id.startsWith(`${name}/`)),
+    plugins: [keepAddresses(root), takeBuiltins()],
+    // Of yargs only the parser is used; what else its modules would set up at their start is not.
+    treeshake: {
+      moduleSideEffects: [{ test: /[\\/]node_modules[\\/]yargs[\\/]/, sideEffects: false }],
+    },
+    onLog: (level, log, handle) => {
+      if (level === 'warn') throw new Error(`Cannot bundle the program: ${log.message}`)
+      handle(level, log)
+    },
+  })
+  const { output } = await bundle.write({
+    dir: folder,
+    format: 'esm',
+    entryFileNames: '[name].js',
+    chunkFileNames: 'program/[name].js',
+    minifyInternalExports: false,
+    codeSplitting: {
+      // A group takes along whatever its modules import.
+      groups: [
+        { name: 'start', test: /[\\/]server[\\/]program\.ts$/, priority: 3 },
+        {
+          name: 'command',
+          test: /[\\/]client[\\/](command-words|commands[\\/]command)\.ts$/,
+          priority: 2,
+        },
+        { name: 'call', test: /[\\/]client[\\/]api\.ts$/, priority: 1 },
+      ],
+    },
+  })
+  return listPackages(output.filter((file) => file.type === 'chunk'))
+}
+
+/**
+ * A module's `import.meta.url` stays the address where it lies among the sources, so that what it finds
+ * from there is found: all files of the bundle lie one folder deep.
+ */
+function keepAddresses(root: string): Plugin {
+  return {
+    name: 'keep-addresses',
+    transform(code, id) {
+      const path = relative(root, id).split(sep).join('/')
+      if (!/^(client|schemas|server)\//.test(path) || !code.includes('import.meta.url')) return null
+      const own = JSON.stringify(`../${path.replace(/\.ts$/, '.js')}`)
+      return {
+        code: code.replaceAll('import.meta.url', `new URL(${own}, import.meta.url).href`),
+        map: null,
+      }
+    },
+  }
+}
+
+/**
+ * Takes modules of Node without `import`, which would make all their exports: that of `node:http` alone
+ * loads a second HTTP client, and all of them together cost more than the program.
+ */
+function takeBuiltins(): Plugin {
+  return {
+    name: 'take-builtins',
+    renderChunk(code) {
+      let changed = code
+      for (const node of this.parse(code).body.toReversed()) {
+        if (node.type !== 'ImportDeclaration' || !isBuiltin(node.source.value)) continue
+        const source = `process.getBuiltinModule(${JSON.stringify(node.source.value)})`
+        const lines = node.specifiers.map((specifier) => {
+          if (specifier.type !== 'ImportSpecifier')
+            return `const ${specifier.local.name} = ${source};`
+          const { imported } = specifier
+          const name = imported.type === 'Literal' ? imported.value : imported.name
+          return `const { ${name}: ${specifier.local.name} } = ${source};`
+        })
+        changed = changed.slice(0, node.start) + lines.join('\n') + changed.slice(node.end)
+      }
+      return { code: changed, map: null }
+    },
+  }
+}
+
+const Package = z.object({ name: z.string(), version: z.string(), license: z.string() })
+
+function listPackages(chunks: readonly OutputChunk[]): BundledPackage[] {
+  const folders = chunks.flatMap(({ moduleIds }) =>
+    moduleIds.flatMap(
+      (id) => /^.*[\\/]node_modules[\\/](@[^\\/]+[\\/])?[^\\/]+/.exec(id)?.[0] ?? [],
+    ),
+  )
+  return [...new Set(folders)].map(readPackage).sort((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+/** Throws for a package without the text of its licence, which asks to be passed on. */
+function readPackage(folder: string): BundledPackage {
+  const manifest = Package.parse(JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')))
+  const file = readdirSync(folder).find((name) => /^licen[cs]e/i.test(name))
+  if (file === undefined) throw new Error(`Cannot pass on ${manifest.name}: it has no licence`)
+  return { ...manifest, text: readFileSync(join(folder, file), 'utf8').trim() }
+}
