@@ -9,11 +9,12 @@
  * two of them then have what a second machine would bring. Without the share all compete, and only
  * what the same work costs can be compared. Nothing is asserted.
  */
+import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Agent, request } from 'undici'
 import { newUploadId } from '../../client/transfer/upload-id.ts'
-import { OpenedUpload } from '../../schemas/upload.ts'
+import { type Grant, OpenedUpload } from '../../schemas/upload.ts'
 import { openDatabase } from '../../server/records/database.ts'
 import { startEmbeddedPostgres } from '../../server/records/embedded-postgres.ts'
 import { prepareDatabase } from '../../server/records/roles.ts'
@@ -193,38 +194,52 @@ async function runRound(
   }
 }
 
-const SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
-
 /** What one client asks of a server in one turn; each returns how many requests that were. */
 const talk = {
   async read(agent: Agent, url: string, token: string, sealed: string): Promise<number> {
-    await ask(agent, token, 'GET', `${url}/v1/tasks/servers/runs/1/artifacts/${sealed}`)
-    await ask(agent, token, 'GET', `${url}/v1/tasks/servers/runs/1/content/${sealed}`)
+    await ask(agent, token, 'GET', `${url}/v1/tasks/servers/runs/0/artifacts/${sealed}`)
+    await ask(agent, token, 'GET', `${url}/v1/tasks/servers/runs/0/content/${sealed}`)
     return 2
   },
   async write(agent: Agent, url: string, token: string): Promise<number> {
-    const id = newUploadId()
-    const sizeBytes = 1_048_576
-    const opened = OpenedUpload.parse(
-      await ask(agent, token, 'POST', `${url}/v1/uploads`, {
-        ...{ id, task: 'servers', run: 0, name: id, sizeBytes: String(sizeBytes), sha256: SHA256 },
-        parts: [{ number: 1, sizeBytes, sha256: SHA256 }],
-      }),
-    )
-    if (opened.outcome !== 'open' || opened.grants.length === 0) throw new Error('no grant')
+    const { id } = await open(agent, url, token)
     await ask(agent, token, 'PUT', `${url}/v1/uploads/${id}/progress`, {
-      ...{ bytes: '1024', totalBytes: String(sizeBytes), attempt: 1 },
+      ...{ bytes: '1024', totalBytes: String(CONTENT.length), attempt: 1 },
     })
     return 2
   },
 }
 
-/** An artifact of no bytes to ask for; its name. */
-async function sealOne(agent: Agent, url: string, token: string): Promise<string> {
+const CONTENT = Buffer.alloc(1_048_576, 'turtles all the way down')
+const sha256 = createHash('sha256').update(CONTENT).digest('hex')
+const parts = [{ number: 1, sizeBytes: CONTENT.length, sha256 }]
+const sizeBytes = String(CONTENT.length)
+
+/** Opens an upload; its id, which is its name too, and the grant for its only part. */
+async function open(
+  agent: Agent,
+  url: string,
+  token: string,
+): Promise<{ id: string; grant: Grant }> {
   const id = newUploadId()
-  await ask(agent, token, 'POST', `${url}/v1/artifacts`, {
-    artifacts: [{ id, task: 'servers', run: 1, name: id, sha256: SHA256, content: '' }],
-  })
+  const opened = OpenedUpload.parse(
+    await ask(agent, token, 'POST', `${url}/v1/uploads`, {
+      ...{ id, task: 'servers', run: 0, name: id, sizeBytes, sha256, parts },
+    }),
+  )
+  const grant = opened.outcome === 'open' ? opened.grants[0] : undefined
+  if (grant === undefined) throw new Error('no grant')
+  return { id, grant }
+}
+
+/** An artifact to ask for; its name. */
+async function sealOne(agent: Agent, url: string, token: string): Promise<string> {
+  const { id, grant } = await open(agent, url, token)
+  const { method, headers } = grant
+  const put = await request(grant.url, { dispatcher: agent, method, headers, body: CONTENT })
+  await put.body.dump()
+  const claim = { sha256, sizeBytes, parts, receipt: false }
+  await ask(agent, token, 'POST', `${url}/v1/uploads/${id}/seal`, claim)
   return id
 }
 
