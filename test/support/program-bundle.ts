@@ -33,9 +33,12 @@ const GROUPS: readonly [name: string, modules: RegExp][] = [
   ['command', /[\\/]client[\\/](command-words|commands[\\/]command)\.ts$/],
   [
     'call',
-    /[\\/]client[\\/](api|profile|(commands|transfer)[\\/]connection|commands[\\/]target)\.ts$/,
+    /[\\/]client[\\/](api|profile|(commands|transfer)[\\/]connection|commands[\\/]target)\.ts$|[\\/]schemas[\\/]artifact-endpoints\.ts$/,
   ],
-  ['transfer', /[\\/]client[\\/](transfer|trust)[\\/]/],
+  [
+    'transfer',
+    /[\\/]client[\\/](transfer|trust)[\\/]|[\\/]schemas[\\/](content|log|upload)-endpoints\.ts$/,
+  ],
 ]
 
 /** Writes the program; resolves to the packages in it, by name. Throws for what cannot be resolved. */
