@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { createBufferPool, createSemaphore } from '../../client/transfer/budget.ts'
+import { createBufferPool } from '../../client/transfer/budget.ts'
 import { forEachLimited } from '../../client/transfer/limited.ts'
+import { createSemaphore } from '../../client/transfer/semaphore.ts'
 
 const never = new AbortController().signal
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
