@@ -24,8 +24,10 @@ import { type FileSource, type Source, sourceChanged } from './source.ts'
 /** Pieces in which bytes are read and hashed, and handed to a socket. */
 const READ_BYTES = 1024 ** 2
 const CHUNK_BYTES = 256 * 1024
-/** The same where many requests are slow, so that all together hold little. */
-const FAR_CHUNK_BYTES = 64 * 1024
+/** The same of a part that is read from its file as it goes: more than a socket takes without waiting. */
+const FILE_CHUNK_BYTES = 128 * 1024
+/** Such pieces take turns in so many buffers. A socket holds two: it asks for a third once the first is gone. */
+const FILE_CHUNKS = 4
 /** Parts above this are read from their file twice rather than held in memory. */
 const LARGE_PART_BYTES = 32 * 1024 ** 2
 
@@ -91,9 +93,7 @@ export async function sendAll(
     const countMoved = () => Number(context.meter.bytes) - skippedBytes
     const reading = { source, plan, hasher, pool, budget, signal, connection, countMoved }
     const parts =
-      pool === undefined
-        ? readTwice(reading, 1, budget.requests, CHUNK_BYTES)
-        : readBuffered(reading)
+      pool === undefined ? readTwice(reading, 1, budget.requests) : readBuffered(reading)
     for await (const read of parts) {
       if (isSkipped(plan, read.part)) {
         context.meter.skip(read.part.sizeBytes)
@@ -210,8 +210,7 @@ async function* readBuffered(reading: Reading): AsyncGenerator<ReadPart> {
     if (signal.aborted) throw interrupted(signal.reason)
     const buffer = await acquireUnlessSlow(pool, reading, beganAtMs)
     // Many requests side by side make up for it, and memory for none of them.
-    if (buffer === undefined)
-      return yield* readTwice(reading, number, budget.farRequests, FAR_CHUNK_BYTES)
+    if (buffer === undefined) return yield* readTwice(reading, number, budget.farRequests)
     const filled = await fillBuffer(source, buffer, hasher, signal)
     if (filled === 0) return pool.release(buffer)
     if (number > PARTS_MAX) throw tooManyParts(plan)
@@ -248,12 +247,7 @@ async function acquireUnlessSlow(
 }
 
 /** Parts from `first` on that no memory is for: hashed in one reading of the file, sent in another. */
-async function* readTwice(
-  reading: Reading,
-  first: number,
-  lanes: Lanes,
-  chunkBytes: number,
-): AsyncGenerator<ReadPart> {
+async function* readTwice(reading: Reading, first: number, lanes: Lanes): AsyncGenerator<ReadPart> {
   const { source, plan, hasher, signal } = reading
   if (source.kind !== 'file') return
   // One part ahead of those on their way: no more than that is hashed before it can be sent.
@@ -270,7 +264,7 @@ async function* readTwice(
     }
     const part = { number, sizeBytes, sha256: digestOf(hasher, number) }
     yield {
-      part: filePart(source, part, { offset, chunkBytes }),
+      part: filePart(source, part, offset),
       lanes,
       release: () => ahead.release(1),
     }
@@ -278,15 +272,14 @@ async function* readTwice(
 }
 
 /** A part that is read from the file whenever its bytes are wanted. */
-function filePart(
-  source: FileSource,
-  part: Part,
-  { offset, chunkBytes }: { offset: bigint; chunkBytes: number },
-): OutgoingPart {
+function filePart(source: FileSource, part: Part, offset: bigint): OutgoingPart {
   async function* chunks(): AsyncGenerator<Uint8Array> {
-    for (let done = 0; done < part.sizeBytes; ) {
-      // A new one for each: the socket may still hold the one before.
-      const chunk = Buffer.allocUnsafeSlow(Math.min(chunkBytes, part.sizeBytes - done))
+    const buffers: Buffer[] = []
+    for (let done = 0, turn = 0; done < part.sizeBytes; turn = (turn + 1) % FILE_CHUNKS) {
+      const buffer = buffers[turn] ?? Buffer.allocUnsafeSlow(FILE_CHUNK_BYTES)
+      buffers[turn] = buffer
+      // Were it written over too soon, the store would refuse the part: its digest is known by now.
+      const chunk = buffer.subarray(0, part.sizeBytes - done)
       const read = await source.readAt(chunk, offset + BigInt(done))
       if (read < chunk.length)
         throw sourceChanged(source.path, `${part.sizeBytes} bytes`, `${done + read} bytes`)

@@ -43,6 +43,9 @@ export const HELP = `npm run bench -- [OPTION]…
   --json PATH          every sample, for machines
   --write-readme PATH,…  put the tables of such files into README.md, and measure nothing
   --self-check         all that needs no store, tiny, to see that it runs
+
+Of their own: npm run bench:scale (ten million records beside ten thousand; with --servers two
+servers beside one), bench:seals (seals per second), bench:inspector (its pages, its watchers).
 `
 
 export interface Options {
