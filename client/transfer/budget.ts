@@ -70,6 +70,19 @@ export function createBufferPool(
     count++
     return Buffer.allocUnsafeSlow(sizeBytes)
   }
+  const wait = async (signal: AbortSignal): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    waiting.push(resolve)
+    try {
+      await untilAborted(promise, signal)
+    } catch (error) {
+      const place = waiting.indexOf(resolve)
+      if (place >= 0) waiting.splice(place, 1)
+      // It was its turn as it gave up: that of the next.
+      else waiting.shift()?.()
+      throw error
+    }
+  }
   return {
     tryAcquire,
     async acquire(signal) {
@@ -77,7 +90,7 @@ export function createBufferPool(
         const buffer = tryAcquire()
         if (buffer !== undefined) return buffer
         if (count === 0) break
-        await untilAborted(new Promise<void>((resolve) => waiting.push(resolve)), signal)
+        await wait(signal)
       }
       await memory.acquire(cost, signal)
       count++

@@ -65,6 +65,18 @@ describe('createBufferPool()', () => {
       { numRuns: 50 },
     )
   })
+
+  it('gives a buffer to who still waits, not to who gave up', async () => {
+    using pool = createBufferPool(createSemaphore(10), 10, 1)
+    const buffer = await pool.acquire(never)
+    const controller = new AbortController()
+    const givingUp = pool.acquire(controller.signal)
+    const waiting = pool.acquire(never)
+    controller.abort()
+    await expect(givingUp).rejects.toMatchObject({ code: 'interrupted' })
+    pool.release(buffer)
+    expect(await waiting).toBe(buffer)
+  })
 })
 
 describe('forEachLimited()', () => {
