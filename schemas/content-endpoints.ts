@@ -20,6 +20,7 @@ export const contentEndpoints = {
       'artifact_revoked',
       'artifact_removed',
       'blob_missing',
+      'precondition_failed',
       'store_unavailable',
     ],
   },

@@ -28,6 +28,7 @@ import { createOpenApi } from './openapi.ts'
 import { checkDatabase, openDatabase, type Sql } from './records/database.ts'
 import { startEmbeddedPostgres } from './records/embedded-postgres.ts'
 import { checkSchema } from './records/migrate.ts'
+import { createPackIndex } from './records/packs.ts'
 import { checkPrivileges } from './records/privileges.ts'
 import { type PrepareOptions, prepareDatabase } from './records/roles.ts'
 import { releaseAllVerifying } from './records/upload-endings.ts'
@@ -72,7 +73,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const isLocal = config.database.kind === 'embedded' || config.store.kind === 'filesystem'
   if (isLocal) stack.use(await takeDataFolder(config.dataFolder))
   const sql = await openRecords(stack, options, failure.reject)
-  const store = stack.use(await openConfiguredStore(config, clock))
+  const store = stack.use(await openConfiguredStore(config, sql, clock))
   const intake = createIntake(config, sql, store, clock)
   const metrics = createMetrics(() => countAllActiveUploads(sql))
 
@@ -188,7 +189,7 @@ async function prepare(url: string, log: Logger, passwords: PrepareOptions = {})
   for (const name of applied) log.info({ migration: name }, 'migrated')
 }
 
-async function openConfiguredStore(config: Config, clock: Clock): Promise<AnyStore> {
+async function openConfiguredStore(config: Config, sql: Sql, clock: Clock): Promise<AnyStore> {
   const { store, grants } = config
   const isS3 = store.kind === 's3'
   return openStore(parseStoreAddress(store.address), {
@@ -198,6 +199,7 @@ async function openConfiguredStore(config: Config, clock: Clock): Promise<AnySto
       region: isS3 ? store.region : '',
       endpoint: isS3 ? store.endpoint : undefined,
       forcePathStyle: isS3 && store.pathStyle,
+      packs: createPackIndex(sql, clock),
     },
   })
 }
@@ -299,8 +301,8 @@ function startSweeping(
   const start = (): void => {
     round = round
       .then(() =>
-        sweep(intake, sealer, settings, (step, uploadId, error) =>
-          log.warn({ step, upload: uploadId, err: error }, 'sweep met a fault'),
+        sweep(intake, sealer, settings, (step, subject, error) =>
+          log.warn({ step, subject, err: error }, 'sweep met a fault'),
         ),
       )
       .then(scrub)

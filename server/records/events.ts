@@ -77,9 +77,17 @@ export async function findEventRange(sql: AnySql): Promise<{ first: bigint; last
   return { first: row.first ?? 0n, last: row.last ?? 0n }
 }
 
+/** Events that one statement deletes, so that none meets the time limit of a statement. */
+const DELETED_AT_ONCE = 10_000
+
 /** Forgets the events before a moment. */
 export async function deleteEvents(sql: AnySql, before: Date): Promise<void> {
-  await sql`delete from artifact.event where at < ${before}`
+  for (;;) {
+    const { count } = await sql`
+      delete from artifact.event where id = any(array(
+        select id from artifact.event where at < ${before} order by at limit ${DELETED_AT_ONCE}))`
+    if (count < DELETED_AT_ONCE) return
+  }
 }
 
 /** Calls `onNews` after every append by any server, and once whenever the connection is (re)made. */

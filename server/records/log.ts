@@ -101,6 +101,23 @@ export async function readHashes(
   return rows.map((row) => row.hash)
 }
 
+/** The same end to end, as a tile has them; shorter when some are missing. */
+export async function readTileHashes(
+  sql: AnySql,
+  level: number,
+  start: number,
+  end: number,
+): Promise<Uint8Array> {
+  const isLeaves = level === 0
+  const hash = isLeaves ? sql`leaf_hash` : sql`hash`
+  // One value instead of a row each: half of the work, for the two programs together.
+  const [row] = await sql<[{ hashes: Uint8Array }]>`
+    select coalesce(string_agg(${hash}, ''::bytea order by idx), ''::bytea) as hashes
+    from ${isLeaves ? sql`artifact.log_leaf` : sql`artifact.log_node`}
+    where idx >= ${start} and idx < ${end} ${isLeaves ? sql`` : sql`and level = ${level}`}`
+  return row.hashes
+}
+
 /** The leaf that sealed a name, and what was said about it later, in order. */
 export async function findLeaves(
   sql: AnySql,

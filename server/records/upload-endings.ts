@@ -232,17 +232,35 @@ export async function markPurged(sql: AnySql, ids: string[], at: Date): Promise<
   await sql`update artifact.upload set purged_at = ${at} where id = any(${ids}::uuid[])`
 }
 
+/**
+ * Uploads that one statement of these changes. A sweep that comes late finds a million of them, and
+ * must not meet the time limit of a statement, round after round, with nothing done.
+ */
+const ENDED_AT_ONCE = 2000
+
 /** Notes the same for uploads whose bytes belong to an artifact. */
 export async function markSealedPurged(sql: AnySql, before: Date, at: Date): Promise<void> {
-  await sql`
-    update artifact.upload as upload set purged_at = ${at}
-    where ended_at < ${before} and purged_at is null and state = 'sealed'
-      and exists (select from artifact.artifact where blob_key = upload.blob_key)`
+  for (;;) {
+    const { count } = await sql`
+      update artifact.upload set purged_at = ${at}
+      where purged_at is null and id = any(array(
+        select id from artifact.upload as upload
+        where ended_at < ${before} and purged_at is null and state = 'sealed'
+          and exists (select from artifact.artifact where blob_key = upload.blob_key)
+        order by ended_at limit ${ENDED_AT_ONCE}))`
+    if (count < ENDED_AT_ONCE) return
+  }
 }
 
-/** Forgets uploads that ended long ago; the artifacts stay. */
+/** Forgets uploads that ended long ago, and returns how many; the artifacts stay. */
 export async function deleteEnded(sql: AnySql, before: Date): Promise<number> {
-  const rows = await sql`
-    delete from artifact.upload where ended_at < ${before} and purged_at is not null returning 1`
-  return rows.length
+  for (let deleted = 0; ; ) {
+    const { count } = await sql`
+      delete from artifact.upload where id = any(array(
+        select id from artifact.upload
+        where ended_at < ${before} and purged_at is not null
+        order by ended_at limit ${ENDED_AT_ONCE}))`
+    deleted += count
+    if (count < ENDED_AT_ONCE) return deleted
+  }
 }

@@ -37,8 +37,8 @@ import { type Claim, checkStored } from './reread.ts'
 
 /** A verifier that says nothing for this long has lost its right. */
 export const LEASE_SECONDS = 30
-/** Objects that one process stores at the same time, when their bytes came with the claim: on a disk they share an fsync. */
-const SMALL_CONCURRENCY = { filesystem: 256, s3: 32 } as const
+/** Objects that one process stores at the same time, when their bytes came with the claim: those share an fsync, or an object of the store. */
+const SMALL_CONCURRENCY = 256
 /** How often progress is written while the bytes are read. */
 const PROGRESS_MS = 1000
 /** How often a server looks whether another one is done. */
@@ -99,7 +99,7 @@ export interface Sealer extends AsyncDisposable {
 export function createSealer(intake: Intake, sequencer: Sequencer, options: SealerOptions): Sealer {
   const holder = randomUUID()
   const limit = pLimit(options.concurrency)
-  const smallLimit = pLimit(SMALL_CONCURRENCY[intake.store.kind])
+  const smallLimit = pLimit(SMALL_CONCURRENCY)
   const stop = new AbortController()
   const running = new Map<string, Promise<Result>>()
 

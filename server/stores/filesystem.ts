@@ -155,6 +155,12 @@ function createStore(
       return granter.grantRead({ key, tag, fileName, contentType, bound }, ttlSeconds)
     },
 
+    handsOver: () => true,
+
+    async tidy() {
+      // Packs are looked after by themselves, and nothing else is shared.
+    },
+
     check: () =>
       onDisk(`use store ${folder}`, () =>
         access(incoming.folder, constants.R_OK | constants.W_OK | constants.X_OK),

@@ -14,7 +14,7 @@ export interface StoreSettings {
   clock: Clock
   /** For the grants of a filesystem store, at least 32 bytes. */
   grantSecret: Uint8Array
-  s3: Pick<S3StoreOptions, 'region' | 'endpoint' | 'forcePathStyle' | 'credentials'>
+  s3: Pick<S3StoreOptions, 'region' | 'endpoint' | 'forcePathStyle' | 'credentials' | 'packs'>
 }
 
 /** Told apart by `kind`; only the filesystem store has a door of its own. */

@@ -1,5 +1,6 @@
 /**
- * A pack: small blobs one after the other in one file, so that one fsync makes all of them durable.
+ * A pack: small blobs one after the other in one file, so that one fsync makes all of them durable,
+ * or in one object of S3, so that one request does.
  *
  *     pack   = *record
  *     record = "blob" SP key SP size SP sha256 LF bytes LF
@@ -9,6 +10,7 @@
  */
 import { createHash } from 'node:crypto'
 import { isBlobKey } from './blob-key.ts'
+import type { PackSlice } from './pack-index.ts'
 
 /** A blob in a pack. */
 export interface PackRecord {
@@ -19,11 +21,27 @@ export interface PackRecord {
 const HEAD = /^blob (\S{1,300}) (0|[1-9][0-9]{0,8}) ([0-9a-f]{64})$/
 const HEAD_BYTES_MAX = 400
 const LINE_FEED = 0x0a
+const END = Buffer.of(LINE_FEED)
 
 /** The pieces of one record, in order; {@link parsePack} reads them back. */
-export function formatPackRecord({ key, bytes }: PackRecord): Uint8Array[] {
-  const head = `blob ${key} ${bytes.length} ${digestOf(bytes)}\n`
-  return [Buffer.from(head), bytes, Buffer.from('\n')]
+export function formatPackRecord(record: PackRecord): Uint8Array[] {
+  return [formatHead(record, digestOf(record.bytes)), record.bytes, END]
+}
+
+/** A whole pack, and where each blob lies in it, in order. */
+export function formatPack(records: readonly PackRecord[]): { pack: Buffer; slices: PackSlice[] } {
+  const pieces: Uint8Array[] = []
+  const slices: PackSlice[] = []
+  let at = 0
+  for (const record of records) {
+    const { key, bytes } = record
+    const sha256 = digestOf(bytes)
+    const head = formatHead(record, sha256)
+    slices.push({ key, sha256, firstByte: at + head.length, sizeBytes: bytes.length })
+    pieces.push(head, bytes, END)
+    at += head.length + bytes.length + END.length
+  }
+  return { pack: Buffer.concat(pieces, at), slices }
 }
 
 /** The whole records of a pack, in order, up to the first that is none. */
@@ -40,6 +58,10 @@ export function* parsePack(pack: Buffer): Generator<PackRecord> {
     if (!isBlobKey(key) || digestOf(bytes) !== sha256) return
     yield { key, bytes }
   }
+}
+
+function formatHead({ key, bytes }: PackRecord, sha256: string): Buffer {
+  return Buffer.from(`blob ${key} ${bytes.length} ${sha256}\n`)
 }
 
 function digestOf(bytes: Uint8Array): string {

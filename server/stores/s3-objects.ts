@@ -101,20 +101,20 @@ export interface ObjectBody {
 }
 
 /**
- * `[start, end)` of the object with this tag; `undefined` when the range lies outside. Throws
- * `blob_missing` and `precondition_failed`.
+ * `[start, end)` of the object, if a tag is given of the one with that tag; `undefined` when the range
+ * lies outside. Throws `blob_missing` and `precondition_failed`.
  */
 export async function getObject(
   bucket: S3Bucket,
   key: string,
-  tag: string,
+  tag: string | undefined,
   { start, end, signal }: ObjectRange,
 ): Promise<ObjectBody | undefined> {
   const verb = `read ${key}`
   const { range: Range } = rangeHeader({ start, end })
   const command = new GetObjectCommand({
     ...placeOf(bucket, key),
-    IfMatch: tag,
+    ...(tag === undefined ? {} : { IfMatch: tag }),
     ...(Range === undefined ? {} : { Range }),
   })
   try {

@@ -1,6 +1,6 @@
 /**
  * The S3 store. Bytes go from the client to the bucket and back without passing this server, which
- * only signs what may be sent.
+ * only signs what may be sent. Small blobs that came through it share objects (`object-packs.ts`).
  *
  * An object that fits one part is one PUT that must not overwrite (`single`), if the store can do
  * that; everything else is a multipart upload (`multipart:<upload id>`). The key is new for every
@@ -11,6 +11,9 @@ import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
 import { splitBlobKey } from './blob-key.ts'
+import { createObjectPacks, type ObjectPacks } from './object-packs.ts'
+import { isPackedTag, type PackIndex } from './pack-index.ts'
+import type { Objects } from './pack-objects.ts'
 import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
 import { type ProbeReport, probeStore } from './probe.ts'
 import { openS3Bucket, type S3Bucket, type S3BucketOptions } from './s3-bucket.ts'
@@ -36,6 +39,8 @@ import {
 
 export interface S3StoreOptions extends S3BucketOptions {
   clock: Clock
+  /** Where blobs lie that share an object; all servers of a bucket have the same. */
+  packs: PackIndex
 }
 
 export interface S3Store extends Store {
@@ -44,6 +49,7 @@ export interface S3Store extends Store {
 
 const MIB = 1024 ** 2
 const SINGLE = WHOLE_SESSION
+const PACK_TYPE = 'application/octet-stream'
 const MULTIPART = 'multipart:'
 /** A read that breaks goes on where it was, unless it breaks this often without a byte. */
 const READ_FAILURES_MAX = 5
@@ -57,7 +63,7 @@ export async function openS3Store(options: S3StoreOptions): Promise<S3Store> {
   const bucket = stack.use(openS3Bucket(options))
   const report = await probeStore(bucket, createS3Signer(bucket, options.clock))
   stack.move()
-  return createS3Store({ bucket, ...report }, options.clock)
+  return createS3Store({ bucket, ...report }, options)
 }
 
 /** A bucket and what the probe found out about it. */
@@ -65,9 +71,11 @@ interface ProbedBucket extends ProbeReport {
   bucket: S3Bucket
 }
 
-function createS3Store(probed: ProbedBucket, clock: Clock): S3Store {
+function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
   const { bucket, capabilities } = probed
+  const { clock } = options
   const signer = createS3Signer(bucket, clock)
+  const packs = createObjectPacks(describeObjects(probed, signer), options.packs)
   const withChecksum = capabilities.keepsSha256
   return {
     kind: 's3',
@@ -90,31 +98,60 @@ function createS3Store(probed: ProbedBucket, clock: Clock): S3Store {
       return signer.signPut(key, part, options, ttlSeconds)
     },
 
-    listParts: (session) => listParts(probed, session),
-    complete: (session, parts) => completeObject(probed, session, parts),
+    listParts: (session) => listParts(probed, packs, session),
+    complete: (session, parts) => completeObject(probed, packs, session, parts),
 
-    async put({ key, contentType }, bytes) {
-      splitBlobKey(key)
+    async put(plan, bytes) {
+      splitBlobKey(plan.key)
+      return packs.put(plan, bytes)
+    },
+
+    async discard({ key, session }) {
+      const uploadId = parseSession(session)
+      // What came in parts is in no pack.
+      if (uploadId === undefined) return packs.remove(key)
+      await abortUpload(bucket, key, uploadId)
+      await removeObject(bucket, key)
+    },
+
+    stat: (key) => statBlob(probed, packs, key),
+
+    read: (key, tag, options) =>
+      isPackedTag(tag)
+        ? readPacked(packs, key, tag, options)
+        : readObject(bucket, signer, key, tag, options),
+
+    async grantRead(key, tag, options) {
+      if (!isPackedTag(tag)) return signer.signGet(key, tag, options)
+      const own = await packs.giveOwn({ key, contentType: options.contentType }, tag)
+      return signer.signGet(key, own, options)
+    },
+
+    handsOver: isPackedTag,
+    tidy: packs.tidy,
+    check: (signal) => checkBucket(probed, signal),
+
+    [Symbol.asyncDispose]: () => bucket[Symbol.asyncDispose](),
+  }
+}
+
+/** What packs do with the bucket. */
+function describeObjects(probed: ProbedBucket, signer: S3Signer): Objects {
+  const { bucket, capabilities } = probed
+  return {
+    async put(key, bytes) {
+      await putObject(bucket, key, bytes, PACK_TYPE, false)
+    },
+    async putAlone({ key, contentType }, bytes) {
       const blob =
         (await putObject(bucket, key, bytes, contentType, capabilities.conditionalPut)) ??
         (await statObject(probed, key))
       if (blob === undefined) throw sessionEnded(key)
       return blob
     },
-
-    async discard({ key, session }) {
-      const uploadId = parseSession(session)
-      if (uploadId !== undefined) await abortUpload(bucket, key, uploadId)
-      await removeObject(bucket, key)
-    },
-
+    read: (key, range) => readObject(bucket, signer, key, undefined, range),
     stat: (key) => statObject(probed, key),
-    read: (key, tag, options) => readObject(bucket, signer, key, tag, options),
-    grantRead: (key, tag, options) => signer.signGet(key, tag, options),
-
-    check: (signal) => checkBucket(probed, signal),
-
-    [Symbol.asyncDispose]: () => bucket[Symbol.asyncDispose](),
+    remove: (key) => removeObject(bucket, key),
   }
 }
 
@@ -141,19 +178,33 @@ async function checkBucket(
   )
 }
 
+async function statBlob(
+  probed: ProbedBucket,
+  packs: ObjectPacks,
+  key: string,
+): Promise<Blob | undefined> {
+  splitBlobKey(key)
+  const place = await packs.find(key)
+  // One that has an object of its own besides is known by its place all the same.
+  return place === undefined ? statObject(probed, key) : packs.stat(place)
+}
+
 async function statObject(
   { bucket, missingIsForbidden }: ProbedBucket,
   key: string,
 ): Promise<Blob | undefined> {
-  splitBlobKey(key)
   if (missingIsForbidden && (await headObjectStatus(bucket, key)) === 403) return undefined
   return headObject(bucket, key)
 }
 
-async function listParts(probed: ProbedBucket, { key, session }: BlobSession): Promise<HeldPart[]> {
+async function listParts(
+  probed: ProbedBucket,
+  packs: ObjectPacks,
+  { key, session }: BlobSession,
+): Promise<HeldPart[]> {
   const uploadId = parseSession(session)
   if (uploadId === undefined) {
-    const blob = await statObject(probed, key)
+    const blob = await statBlob(probed, packs, key)
     return blob === undefined ? [] : [{ number: 1, sizeBytes: Number(blob.sizeBytes) }]
   }
   const parts = await listUploadParts(probed.bucket, key, uploadId)
@@ -164,27 +215,31 @@ async function listParts(probed: ProbedBucket, { key, session }: BlobSession): P
 
 async function completeObject(
   probed: ProbedBucket,
+  packs: ObjectPacks,
   session: BlobSession,
   parts: readonly Part[],
 ): Promise<Blob> {
   const sizeBytes = checkPartList(session, parts)
+  const { key } = session
+  splitBlobKey(key)
   const uploadId = parseSession(session.session)
-  if (parts.length === 0) await completeEmpty(probed, session, uploadId)
-  else if (uploadId !== undefined) await joinParts(probed, session, uploadId, parts, sizeBytes)
-  return checkCompleted(session, parts, sizeBytes, await statObject(probed, session.key))
+  // What came in parts is in no pack.
+  const look = () =>
+    uploadId === undefined ? statBlob(probed, packs, key) : statObject(probed, key)
+  // One that exists is looked at afterwards, like every other.
+  if (parts.length === 0) {
+    if ((await look()) === undefined) await putEmpty(probed, session)
+    if (uploadId !== undefined) await abortUpload(probed.bucket, key, uploadId)
+  } else if (uploadId !== undefined) await joinParts(probed, session, uploadId, parts, sizeBytes)
+  return checkCompleted(session, parts, sizeBytes, await look())
 }
 
 /** A stream that turned out to be empty: S3 completes no upload without parts. */
-async function completeEmpty(
-  probed: ProbedBucket,
+async function putEmpty(
+  { bucket, capabilities }: ProbedBucket,
   { key, contentType }: BlobSession,
-  uploadId: string | undefined,
 ): Promise<void> {
-  const { bucket, capabilities } = probed
-  // One that exists is looked at afterwards, like every other.
-  if ((await statObject(probed, key)) === undefined)
-    await putObject(bucket, key, new Uint8Array(), contentType, capabilities.conditionalPut)
-  if (uploadId !== undefined) await abortUpload(bucket, key, uploadId)
+  await putObject(bucket, key, new Uint8Array(), contentType, capabilities.conditionalPut)
 }
 
 async function joinParts(
@@ -229,11 +284,23 @@ function checkCompleted(
   return blob
 }
 
+async function* readPacked(
+  packs: ObjectPacks,
+  key: string,
+  tag: string,
+  { start = 0n, end, signal }: ReadOptions = {},
+): AsyncGenerator<Uint8Array> {
+  signal?.throwIfAborted()
+  const bytes = await packs.read(key, tag)
+  signal?.throwIfAborted()
+  yield bytes.subarray(Number(start), end === undefined ? bytes.length : Number(end))
+}
+
 async function* readObject(
   bucket: S3Bucket,
   signer: S3Signer,
   key: string,
-  tag: string,
+  tag: string | undefined,
   { start = 0n, end, expectedBytes = 0n, signal }: ReadOptions = {},
 ): AsyncGenerator<Uint8Array> {
   let position = start
@@ -243,8 +310,9 @@ async function* readObject(
       const range = { start: position, end: stop, signal }
       const isLong = (stop ?? start + expectedBytes) - position >= BULK_FROM_BYTES
       const body =
-        (isLong ? await getObjectInBulk(signer, key, tag, range) : undefined) ??
-        (await getObject(bucket, key, tag, range))
+        (isLong && tag !== undefined
+          ? await getObjectInBulk(signer, key, tag, range)
+          : undefined) ?? (await getObject(bucket, key, tag, range))
       if (body === undefined) return
       stop = position + body.sizeBytes
       for await (const chunk of body.chunks) {

@@ -110,11 +110,15 @@ export interface Store extends AsyncDisposable {
   /**
    * Stores a small object whole, from the server itself, under a key that nothing was begun for;
    * must be durable when it returns. Repeating it with the same bytes gives the same answer, and so
-   * does {@link complete} with the session {@link WHOLE_SESSION}.
+   * does {@link complete} with the session {@link WHOLE_SESSION}. Those that come at the same moment
+   * may be stored together, and what is read at the same moment may be read together.
    */
   put(plan: BlobPlan, bytes: Uint8Array): Promise<Blob>
 
-  /** Forgets the session and the object, whatever of them exists. May be repeated. */
+  /**
+   * Forgets the session and the object, whatever of them exists. May be repeated. What shares an
+   * object with others, and could not be erased at once, {@link tidy} erases.
+   */
   discard(session: BlobSession): Promise<void>
 
   /** Size and tag, or `undefined` when there is no such object. */
@@ -128,6 +132,18 @@ export interface Store extends AsyncDisposable {
 
   /** A signed request that reads the object, by ranges too. */
   grantRead(key: string, tag: string, options: ReadGrantOptions): Promise<Grant>
+
+  /**
+   * Whether the server shall hand over the bytes of a small blob itself, by {@link read}: it is the
+   * door to them anyway, or has to fetch them before it could grant them.
+   */
+  handsOver(tag: string): boolean
+
+  /**
+   * Erases what removals and crashes left behind. `onFault` hears what failed, and of what; the rest
+   * goes on. Any number of servers may do it at once.
+   */
+  tidy(onFault: (subject: string, error: unknown) => void): Promise<void>
 
   /** Throws `store_unavailable` when the store cannot be used now. */
   check(signal?: AbortSignal): Promise<void>

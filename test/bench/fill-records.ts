@@ -31,8 +31,19 @@ export interface FilledTree {
 }
 
 const PART_BYTES = 16_777_216
-const ROWS_AT_ONCE = 200_000
+const ROWS_AT_ONCE = 100_000
 const HASHES_AT_ONCE = 50_000
+/**
+ * Indexes whose keys come in no order. Kept up to date row by row they would cost a read and a write
+ * of the disk for every row, once they are larger than the memory.
+ */
+const SCATTERED = [
+  { index: 'artifact_blob_key_key', column: 'blob_key', isUnique: true },
+  { index: 'artifact_upload_id_key', column: 'upload_id', isUnique: true },
+  { index: 'artifact_sha256', column: 'sha256', isUnique: false },
+]
+/** Percent of a page that is full in an index that grew by keys in no order. */
+const GROWN_FILL = 70
 
 /** Fills an empty, migrated database, as superuser. Returns the trees, the smallest first. */
 export async function fillRecords(adminUrl: string, filling: Filling): Promise<FilledTree[]> {
@@ -42,11 +53,34 @@ export async function fillRecords(adminUrl: string, filling: Filling): Promise<F
     statementTimeoutSeconds: 3600,
   })
   const admin = database.sql
+  await dropScattered(admin)
   for (let start = 0; start < filling.rows; start += ROWS_AT_ONCE)
     await fillTables(admin, filling, start, Math.min(start + ROWS_AT_ONCE, filling.rows))
+  await makeScattered(admin)
   const trees = await growTree(admin, filling)
   await admin`vacuum analyze`
   return trees
+}
+
+async function dropScattered(admin: Sql): Promise<void> {
+  for (const { index, isUnique } of SCATTERED)
+    if (isUnique) await admin`alter table artifact.artifact drop constraint ${admin(index)}`
+    else await admin`drop index artifact.${admin(index)}`
+}
+
+/** Makes them as they are by the migrations, with as many pages as if they had grown. */
+async function makeScattered(admin: Sql): Promise<void> {
+  await admin`set maintenance_work_mem = '1GB'`
+  for (const { index, column, isUnique } of SCATTERED) {
+    await admin`
+      create ${isUnique ? admin`unique` : admin``} index ${admin(index)}
+      on artifact.artifact (${admin(column)}) with (fillfactor = ${admin.unsafe(String(GROWN_FILL))})`
+    await admin`alter index artifact.${admin(index)} reset (fillfactor)`
+    if (isUnique)
+      await admin`
+        alter table artifact.artifact
+        add constraint ${admin(index)} unique using index ${admin(index)}`
+  }
 }
 
 /** Records `[start, end)` with their leaves. */
@@ -62,9 +96,10 @@ async function fillTables(
     await tx`set local session_replication_role = replica`
     await tx`
       create temporary table wanted on commit drop as
-      select i, task, run, name, size, sha256(convert_to('content ' || i, 'UTF8')) as digest,
+      select i, task, run, name, size, digest,
+        case parts when 1 then digest else decode(repeat(encode(digest, 'hex'), parts), 'hex') end as part_sha256s,
         date_trunc('milliseconds', ${until}::timestamptz - (${rows}::bigint - i) * interval '1 minute') as at,
-        md5('upload ' || i)::uuid as upload
+        overlay(overlay(md5('upload ' || i) placing '4' from 13) placing '8' from 17)::uuid as upload
       from generate_series(${start}::bigint, ${end}::bigint - 1) as i
       cross join lateral (select i / 10 as ten, (i / 10) * 8 + i % 10 as many) as place
       cross join lateral (
@@ -79,19 +114,23 @@ async function fillTables(
             -- Grows a little every night, and halves once in a hundred.
             then (1200000000 + ten * 3000) / case when ten / 2 % 100 = 93 then 2 else 1 end
             else 2000 + (i * 7919) % 9000000 end as size
-      ) as shape`
+      ) as shape
+      cross join lateral (
+        select sha256(convert_to('content ' || i, 'UTF8')) as digest,
+          ((size + ${PART_BYTES - 1}) / ${PART_BYTES})::int as parts
+      ) as content`
     await tx`
       insert into artifact.task (task, opened_at)
       select task, min(at) from wanted group by task on conflict do nothing`
     await tx`
       insert into artifact.run (task, run, opened_at)
-      select task, run, min(at) from wanted group by task, run on conflict do nothing`
+      select task, run, min(at) from wanted group by task, run order by min(at) on conflict do nothing`
     await tx`
       insert into artifact.artifact (
         task, run, name, sha256, size, part_size, part_sha256s, content_type, labels, policy, store,
         blob_key, blob_tag, upload_id, opened_at, sealed_at, sealed_by_token, sealed_by_name)
       select task, run, name, digest, size, ${PART_BYTES},
-        decode(repeat(encode(digest, 'hex'), ((size + ${PART_BYTES - 1}) / ${PART_BYTES})::int), 'hex'),
+        part_sha256s,
         'application/octet-stream', '{}', 'reread', 'file', 'blobs/' || left(upload::text, 2) || '/' || upload, 'tag',
         upload, at - (30 + size / 40000000 + i % 7) * interval '1 second', at,
         '00000000-0000-4000-8000-000000000001', 'nightly'
@@ -99,14 +138,15 @@ async function fillTables(
     await tx`
       insert into artifact.log_leaf (idx, kind, task, run, name, leaf, leaf_hash)
       select i, 'seal', task, run, name, leaf, sha256('\\x00'::bytea || leaf)
-      from wanted join artifact.artifact using (task, run, name)
+      from wanted
       cross join lateral (select convert_to(concat_ws(e'\n',
         'artifact-log/v1 seal', 'name ' || task || '/' || run || '/' || name,
-        'sha256 ' || encode(digest, 'hex'), 'size ' || artifact.size,
-        'parts ' || part_size || ' ' || encode(sha256(part_sha256s), 'hex'), 'type ' || content_type,
-        'labels ' || encode(sha256(''::bytea), 'hex'), 'policy ' || policy,
-        'time ' || to_char(sealed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-        'by ' || sealed_by_token, ''), 'UTF8') as leaf) as spelt
+        'sha256 ' || encode(digest, 'hex'), 'size ' || size,
+        'parts ' || ${PART_BYTES}::int || ' ' || encode(sha256(part_sha256s), 'hex'),
+        'type application/octet-stream', 'labels ' || encode(sha256(''::bytea), 'hex'),
+        'policy reread',
+        'time ' || to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+        'by 00000000-0000-4000-8000-000000000001', ''), 'UTF8') as leaf) as spelt
       order by i`
   })
 }

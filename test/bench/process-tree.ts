@@ -57,6 +57,19 @@ export function readResidentBytes(pid: number): number {
   return readStatusBytes(pid, 'VmRSS')
 }
 
+/** What a process has moved so far by read(2), write(2) and their kin: files, pipes and sockets alike. */
+export interface MovedBytes {
+  read: number
+  written: number
+}
+
+/** `rchar` and `wchar` of proc(5): all its threads; zeros when it has ended. */
+export function readMovedBytes(pid: number): MovedBytes {
+  const text = readOrNothing(`/proc/${pid}/io`)
+  const field = (name: string) => Number(new RegExp(`^${name}: (\\d+)`, 'm').exec(text)?.[1] ?? 0)
+  return { read: field('rchar'), written: field('wchar') }
+}
+
 /** A process and its descendants, as far as their main threads started them. */
 export function listTree(root: number): number[] {
   return [root, ...readChildren(root).flatMap(listTree)]

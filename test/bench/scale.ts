@@ -2,21 +2,27 @@
  * Whether many records make a request slow, on the embedded default of this machine:
  *
  *     npm run bench:scale -- [--rows 10000000] [--few 10000] [--times 200] [--folder DIR] [--json PATH]
+ *     npm run bench:scale -- --servers, see `two-servers.ts`
  *
  * Two servers, one over few records and one over many, are asked the same questions in turns, so that
  * a machine that drifts drifts for both. Every question is of something else than the one before.
- * Printed are medians in milliseconds, and the ratio. With `--folder` the records stay there and are
- * used again. Nothing is asserted.
+ * Printed are medians in milliseconds, their ratio, the ratio of what one in ten exceeds, and that of
+ * the CPU of the server with its Postgres, which a busy machine disturbs least; then what the records
+ * take on disk and the programs in memory. With `--folder` the records stay there
+ * and are used again. Nothing is asserted.
  */
 import { createHash, randomBytes, randomInt, randomUUID } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Agent, request } from 'undici'
+import { formatTilePath, TILE_WIDTH } from '../../client/verify/tile.ts'
 import { OpenedUpload } from '../../schemas/upload.ts'
 import { openSite } from '../support/serve-process.ts'
 import { fillFolder } from './filled-folder.ts'
+import { readResidentBytes, readTreeCpuSeconds } from './process-tree.ts'
+import { measureServers, sayServers } from './two-servers.ts'
 
 const { values } = parseArgs({
   options: {
@@ -25,9 +31,16 @@ const { values } = parseArgs({
     times: { type: 'string', default: '200' },
     folder: { type: 'string' },
     json: { type: 'string' },
+    servers: { type: 'boolean', default: false },
+    clients: { type: 'string', default: '16' },
+    seconds: { type: 'string', default: '8' },
+    rounds: { type: 'string', default: '3' },
+    share: { type: 'string', default: '0.25' },
   },
 })
 const times = Number(values.times)
+/** Questions to one server before it is the other one's turn. */
+const AT_ONCE = 10
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
 /** A server over so many records. */
@@ -35,6 +48,10 @@ interface Subject {
   rows: number
   url: string
   token: string
+  /** Its data folder. */
+  place: string
+  /** Of the server. */
+  pid: number
 }
 
 await using stack = new AsyncDisposableStack()
@@ -44,16 +61,34 @@ if (values.folder === undefined)
 const agent = new Agent({ connections: 1, pipelining: 1 })
 stack.defer(() => agent.close())
 
-const few = await openSubject(Number(values.few))
-const many = await openSubject(Number(values.rows))
-const results = []
-say(`\n${''.padEnd(20)} ${few.rows} records  ${many.rows} records   ratio`)
-for (const [name, ask] of questions()) results.push(await compare(name, ask))
-if (values.json !== undefined)
-  await writeFile(
-    values.json,
-    `${JSON.stringify({ times, few: few.rows, many: many.rows, results })}\n`,
-  )
+const measured = values.servers ? await compareServers() : await compareSizes()
+if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(measured)}\n`)
+
+async function compareServers() {
+  // The embedded Postgres runs as another user when this runs as root, and must reach its folder.
+  await chmod(folder, 0o711)
+  const samples = await measureServers({
+    clients: Number(values.clients),
+    seconds: Number(values.seconds),
+    rounds: Number(values.rounds),
+    share: Number(values.share),
+    folder: join(folder, 'servers'),
+    say,
+  })
+  sayServers(samples, say)
+  return { share: values.share, samples }
+}
+
+async function compareSizes() {
+  const few = await openSubject(Number(values.few))
+  const many = await openSubject(Number(values.rows))
+  const results = []
+  say(`\n${''.padEnd(20)} ${few.rows} records  ${many.rows} records   ratio  of 90 %  of CPU`)
+  for (const [name, ask] of questions()) results.push(await compare(few, many, name, ask))
+  const sizes = []
+  for (const subject of [few, many]) sizes.push(await weigh(subject))
+  return { times, few: few.rows, many: many.rows, results, sizes }
+}
 
 async function openSubject(rows: number): Promise<Subject> {
   const place = join(folder, String(rows))
@@ -61,8 +96,28 @@ async function openSubject(rows: number): Promise<Subject> {
   // Nothing is in the store, so nothing can be verified again.
   const settings = { 'data-dir': place, 'log-level': 'warn', 'reverify-days': '0' }
   const site = stack.use(await openSite({ settings }))
-  stack.use(await site.serve())
-  return { rows, url: site.url, token: site.token }
+  const { child } = stack.use(await site.serve())
+  return { rows, url: site.url, token: site.token, place, pid: child.pid ?? 0 }
+}
+
+/** What the records take on disk, each, and what the programs hold in memory. */
+async function weigh({ rows, place, pid }: Subject) {
+  const base = await weighFolder(join(place, 'postgres', 'data', 'base'))
+  const { size: memory } = await stat(join(place, 'signer', 'state.sqlite'))
+  const resident = readResidentBytes(pid)
+  const each = (bytes: number) => `${(bytes / rows).toFixed(0)} bytes a record`
+  say(
+    `${rows} records: tables and indexes ${each(base)}, memory of the signer ${each(memory)}; ` +
+      `server with its signer ${(resident / 1024 ** 2).toFixed(0)} MiB resident`,
+  )
+  return { rows, base, memory, resident }
+}
+
+async function weighFolder(path: string): Promise<number> {
+  let sum = 0
+  for (const entry of await readdir(path, { recursive: true, withFileTypes: true }))
+    if (entry.isFile()) sum += (await stat(join(entry.parentPath, entry.name))).size
+  return sum
 }
 
 type Ask = (subject: Subject) => Promise<void>
@@ -77,13 +132,18 @@ function questions(): [name: string, ask: Ask][] {
     const thousand = String(Math.floor(ten / 1000)).padStart(4, '0')
     return encodeURIComponent(`volumes/${thousand}/${String(ten).padStart(7, '0')}.bin`)
   }
+  const tile = ({ rows }: Subject) => ({
+    ...{ level: 0, index: randomInt(Math.floor(rows / TILE_WIDTH)), width: TILE_WIDTH },
+  })
   return [
-    ['seal (3 requests)', sealOne],
+    ['seal (3 requests)', (to) => sealOne(to, false)],
+    ['seal with receipt', (to) => sealOne(to, true)],
     ['seal (batch of 1)', sealBatchOfOne],
     ['record', (to) => get(to, `tasks/${turtles(to)}/artifacts/db.dump`)],
     ['record, latest', (to) => get(to, `tasks/${backup()}/runs/latest/artifacts/db.dump`)],
     ['record, large run', (to) => get(to, `tasks/archive/runs/0/artifacts/${volume(to)}`)],
     ['receipt', (to) => get(to, `tasks/${turtles(to)}/artifacts/db.dump/receipt`)],
+    ['tile of the log', (to) => get(to, `../${formatTilePath(tile(to))}`)],
     ['grant', (to) => get(to, `tasks/${turtles(to)}/content/db.dump`)],
     ['list tasks', (to) => get(to, 'tasks?limit=100')],
     ['list runs', (to) => get(to, `tasks/turtle-db/runs?limit=100&after=${runOf(to) + 1}`)],
@@ -94,27 +154,45 @@ function questions(): [name: string, ask: Ask][] {
   ]
 }
 
-/** Asks both in turns and prints the medians. */
-async function compare(name: string, ask: Ask) {
+/** Asks both in turns, prints and returns the medians. */
+async function compare(few: Subject, many: Subject, name: string, ask: Ask) {
   const took: [number[], number[]] = [[], []]
-  for (let at = -5; at < times; at++)
+  const cpuSeconds: [number, number] = [0, 0]
+  // The first ones warm up what a server keeps warm.
+  for (let at = -1; at < times / AT_ONCE; at++)
     for (const [index, subject] of [few, many].entries()) {
-      const began = performance.now()
-      await ask(subject)
-      // The first ones warm up what a server keeps warm.
-      if (at >= 0) took[index]?.push(performance.now() - began)
+      const before = readTreeCpuSeconds(subject.pid)
+      const some = await askSome(ask, subject)
+      if (at < 0) continue
+      took[index === 0 ? 0 : 1].push(...some)
+      cpuSeconds[index === 0 ? 0 : 1] += readTreeCpuSeconds(subject.pid) - before
     }
-  const [fewMs, manyMs] = [median(took[0]), median(took[1])]
+  const [fewMs, manyMs] = [quantile(took[0], 0.5), quantile(took[1], 0.5)]
+  const ratio = manyMs / fewMs
+  const slowRatio = quantile(took[1], 0.9) / quantile(took[0], 0.9)
+  const cpuRatio = cpuSeconds[1] / cpuSeconds[0]
   const cells = [fewMs, manyMs].map((ms) => `${ms.toFixed(2)} ms`.padStart(16))
-  say(`${name.padEnd(20)} ${cells.join(' ')} ${(manyMs / fewMs).toFixed(2).padStart(7)}`)
-  return { name, fewMs, manyMs, ratio: manyMs / fewMs }
+  const ratios = [ratio, slowRatio, cpuRatio].map((one) => one.toFixed(2).padStart(7))
+  say(`${name.padEnd(20)} ${cells.join(' ')} ${ratios.join(' ')}`)
+  return { name, fewMs, manyMs, ratio, slowRatio, cpuSeconds, cpuRatio }
 }
 
-function median(all: number[]): number {
-  return all.toSorted((one, other) => one - other)[Math.floor(all.length / 2)] ?? Number.NaN
+async function askSome(ask: Ask, subject: Subject): Promise<number[]> {
+  const took = []
+  for (let at = 0; at < AT_ONCE; at++) {
+    const began = performance.now()
+    await ask(subject)
+    took.push(performance.now() - began)
+  }
+  return took
 }
 
-async function sealOne(to: Subject): Promise<void> {
+function quantile(all: number[], share: number): number {
+  const sorted = all.toSorted((one, other) => one - other)
+  return sorted[Math.floor(all.length * share)] ?? Number.NaN
+}
+
+async function sealOne(to: Subject, receipt: boolean): Promise<void> {
   const { content, sha256, id } = makeContent()
   const sizeBytes = content.length
   const parts = [{ number: 1, sizeBytes, sha256 }]
@@ -125,7 +203,7 @@ async function sealOne(to: Subject): Promise<void> {
   const grant = opened.outcome === 'open' ? opened.grants[0] : undefined
   if (grant === undefined) throw new Error('no grant')
   await send(to, 'PUT', grant.url, content, grant.headers)
-  const claim = { sha256, sizeBytes: String(sizeBytes), parts, receipt: false }
+  const claim = { sha256, sizeBytes: String(sizeBytes), parts, receipt }
   await send(to, 'POST', `/v1/uploads/${id}/seal`, JSON.stringify(claim))
 }
 

@@ -6,6 +6,7 @@ import { describeCompleting, describeDiscarding } from './completing.ts'
 import { describeKeeping } from './keeping.ts'
 import { describeReadGrants, describeReading } from './reading.ts'
 import { describeRefusing, describeReplaying, describeTampering } from './refusing.ts'
+import { describeSharing } from './sharing.ts'
 import type { Subject } from './subject.ts'
 
 /** Runs the contract against the store that `open` gives. */
@@ -27,5 +28,6 @@ export function describeStoreContract(name: string, open: () => Promise<Subject>
     describeDiscarding(get)
     describeReading(get)
     describeReadGrants(get)
+    describeSharing(get)
   })
 }

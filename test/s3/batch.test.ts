@@ -7,9 +7,10 @@ import { findArtifact } from '../../server/records/artifacts.ts'
 import { sealBatch } from '../../server/seal/batch.ts'
 import type { Sealer } from '../../server/seal/seal.ts'
 import type { Store } from '../../server/stores/store.ts'
-import type { Subject } from '../contract/subject.ts'
-import { openS3Subject } from '../stores/s3-subject.ts'
+import { flipBit } from '../contract/subject.ts'
+import { openS3Subject, type S3Subject } from '../stores/s3-subject.ts'
 import { codesOf, makeSmall } from '../support/batch.ts'
+import { type Bucket, openBucket } from '../support/bucket.ts'
 import { getTestS3 } from '../support/ceph.ts'
 import { openStage, type Stage } from '../support/stage.ts'
 
@@ -19,11 +20,13 @@ const principal: Principal = {
 }
 let stack: AsyncDisposableStack
 let stage: Stage
-let s3: Subject
+let s3: S3Subject
+let bucket: Bucket
 beforeAll(async () => {
   stack = new AsyncDisposableStack()
   stage = stack.use(await openStage())
   s3 = stack.use(await openS3Subject(getTestS3()))
+  bucket = stack.use(openBucket(getTestS3(), s3.prefix))
 })
 afterAll(() => stack.disposeAsync())
 
@@ -37,6 +40,14 @@ async function readSealed(task: string, name: string): Promise<string> {
   for await (const chunk of s3.store.read(found.blobKey, found.blobTag))
     chunks.push(Buffer.from(chunk))
   return Buffer.concat(chunks).toString()
+}
+
+/** Changes the object that has these bytes, wherever in it they are. */
+async function spoil(content: string): Promise<void> {
+  for (const key of await bucket.listKeys()) {
+    const bytes = Buffer.from(await bucket.read(key))
+    if (bytes.includes(content)) await bucket.write(key, flipBit(bytes, bytes.indexOf(content)))
+  }
 }
 
 describe('sealBatch() over S3', () => {
@@ -68,6 +79,49 @@ describe('sealBatch() over S3', () => {
       const { outcomes } = await sealBatch(trusting, sealer, principal, batch)
       expect(codesOf(outcomes)).toEqual([code])
     }
+  })
+
+  it('refuses the one whose bytes changed in the object that all share, and no other', async () => {
+    const batch = ['a', 'b', 'c', 'd', 'e'].map((name) =>
+      makeSmall({ task: 'spoiled', name }, `content of ${name}`),
+    )
+    const store: Store = {
+      ...s3.store,
+      async put(plan, bytes) {
+        const blob = await s3.store.put(plan, bytes)
+        await spoil('content of c')
+        return blob
+      },
+    }
+    await using sealer = stage.openSealer({ store })
+    const outcomes = ['sealed', 'sealed', 'digest_mismatch', 'sealed', 'sealed']
+    expect(await seal(sealer, batch)).toEqual(outcomes)
+    expect(await readSealed('spoiled', 'e')).toBe('content of e')
+  })
+
+  it('is sealed by the sweep when its server dies between the bytes and the seal', async () => {
+    const batch = ['a', 'b', 'c', 'd', 'e'].map((name) => makeSmall({ task: 'died', name }, name))
+    const reached = Promise.withResolvers<void>()
+    const gate = Promise.withResolvers<void>()
+    let missing = batch.length
+    const store: Store = {
+      ...s3.store,
+      async put(plan, bytes) {
+        const blob = await s3.store.put(plan, bytes)
+        if (--missing === 0) reached.resolve()
+        await gate.promise
+        return blob
+      },
+    }
+    await using dying = stage.openSealer({ store })
+    const lost = seal(dying, batch)
+    await reached.promise
+    stage.wait(31)
+    await using sealer = stage.openSealer({ store: s3.store })
+    await stage.sweep(sealer)
+    expect(await readSealed('died', 'c')).toBe('c')
+    gate.resolve()
+    expect(await lost).toEqual(batch.map(() => 'overloaded'))
   })
 
   it('goes on when the answer of the store was lost, by repetition or by the sweep', async () => {

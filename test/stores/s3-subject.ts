@@ -1,29 +1,44 @@
 /** The S3 store as a subject of the contract. */
 import { randomUUID } from 'node:crypto'
+import { createPackIndex } from '../../server/records/packs.ts'
 import { openS3Store } from '../../server/stores/s3.ts'
 import type { Subject } from '../contract/subject.ts'
 import type { S3Account } from '../support/ceph.ts'
+import { createTestDatabase } from '../support/database.ts'
+
+export interface S3Subject extends Subject {
+  /** Before every key of the store. */
+  prefix: string
+}
 
 /** Opens a store below a fresh prefix of the account's bucket. */
-export async function openS3Subject(account: S3Account): Promise<Subject> {
+export async function openS3Subject(account: S3Account): Promise<S3Subject> {
   const { endpoint, region, bucket, accessKeyId, secretAccessKey } = account
+  await using stack = new AsyncDisposableStack()
+  const database = stack.use(await createTestDatabase())
+  const prefix = `test/${randomUUID()}`
   let shiftMs = 0
+  const clock = () => new Date(Date.now() + shiftMs)
   const store = await openS3Store({
     endpoint,
     region,
     bucket,
-    prefix: `test/${randomUUID()}`,
+    prefix,
     forcePathStyle: true,
     credentials: { accessKeyId, secretAccessKey },
-    clock: () => new Date(Date.now() + shiftMs),
+    clock,
+    packs: createPackIndex(database.server, clock),
   })
+  stack.use(store)
+  const held = stack.move()
   return {
     store,
+    prefix,
     origin: endpoint,
     partSizeBytes: store.limits.partSizeMinBytes,
     shiftClock: (seconds) => {
       shiftMs = seconds * 1000
     },
-    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
   }
 }

@@ -11,6 +11,8 @@ import {
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { ArtifactError } from '../../schemas/problems.ts'
+import { systemClock } from '../../server/clock.ts'
+import { createPackIndex } from '../../server/records/packs.ts'
 import { openS3Store, type S3Store } from '../../server/stores/s3.ts'
 import { openS3Bucket } from '../../server/stores/s3-bucket.ts'
 import { createS3Signer } from '../../server/stores/s3-signing.ts'
@@ -31,6 +33,8 @@ import {
   TTL_SECONDS,
 } from '../contract/subject.ts'
 import { getTestS3 } from '../support/ceph.ts'
+import { createTestDatabase } from '../support/database.ts'
+import type { TestDatabase } from '../support/postgres-cluster.ts'
 import { openS3Proxy } from '../support/s3-proxy.ts'
 import { openS3Subject } from './s3-subject.ts'
 
@@ -38,6 +42,7 @@ describeStoreContract('S3', () => openS3Subject(getTestS3()))
 
 const PREFIX = 'test/s3'
 let client: S3Client
+let database: TestDatabase
 let subject: Subject
 
 function open(changes: Partial<Parameters<typeof openS3Store>[0]> = {}): Promise<S3Store> {
@@ -49,7 +54,8 @@ function open(changes: Partial<Parameters<typeof openS3Store>[0]> = {}): Promise
     prefix: PREFIX,
     forcePathStyle: true,
     credentials: { accessKeyId, secretAccessKey },
-    clock: () => new Date(),
+    clock: systemClock,
+    packs: createPackIndex(database.server, systemClock),
     ...changes,
   })
 }
@@ -72,10 +78,12 @@ beforeAll(async () => {
     forcePathStyle: true,
     credentials: { accessKeyId, secretAccessKey },
   })
+  database = await createTestDatabase()
   subject = await openS3Subject(getTestS3())
 })
 
 afterAll(async () => {
+  await database?.[Symbol.asyncDispose]()
   await subject?.[Symbol.asyncDispose]()
   client?.destroy()
 })

@@ -1,0 +1,41 @@
+/** A share of one core for some processes, by the control groups of Linux, for whoever may make them. */
+import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** Processes that together get no more than a share of one core. */
+export interface CpuShare extends Disposable {
+  /** Holds a process to it, with all its threads and what it starts later. */
+  hold(pid: number): void
+}
+
+const PERIOD_MICROSECONDS = 20_000
+
+/** A share between 0 and 1 of one core; `undefined` where no group can be made. */
+export function openCpuShare(name: string, share: number): CpuShare | undefined {
+  const quota = Math.round(PERIOD_MICROSECONDS * share)
+  const kinds = [
+    // Version 1 of control groups, then version 2 (kernel documentation, "CPU Controller").
+    ['/sys/fs/cgroup/cpu', { 'cpu.cfs_period_us': PERIOD_MICROSECONDS, 'cpu.cfs_quota_us': quota }],
+    ['/sys/fs/cgroup', { 'cpu.max': `${quota} ${PERIOD_MICROSECONDS}` }],
+  ] as const
+  for (const [parent, limits] of kinds) {
+    const group = join(parent, name)
+    try {
+      mkdirSync(group)
+      for (const [file, value] of Object.entries(limits))
+        writeFileSync(join(group, file), String(value))
+      return {
+        hold: (pid) => writeFileSync(join(group, 'cgroup.procs'), String(pid)),
+        // A group goes when its processes are gone.
+        [Symbol.dispose]: () => rmdirSync(group),
+      }
+    } catch {
+      try {
+        rmdirSync(group)
+      } catch {
+        // It was never made.
+      }
+    }
+  }
+  return undefined
+}

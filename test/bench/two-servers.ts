@@ -1,0 +1,237 @@
+/**
+ * Control traffic through one server process and through two, over one Postgres and one bucket:
+ *
+ *     npm run bench:scale -- --servers [--clients 16] [--seconds 8] [--rounds 3] [--share 0.25]
+ *
+ * Every client opens an upload (with its grant), reports progress, and gets a record and a grant for
+ * its bytes, over and over. It uses the servers by a list of addresses, one after the other. All
+ * programs share the cores of this machine, so each server is held to a share of one core: two of
+ * them then have what a second machine would bring. Without the share all compete, and only what the
+ * same work costs can be compared. Nothing is asserted.
+ */
+import { randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Agent, request } from 'undici'
+import { OpenedUpload } from '../../schemas/upload.ts'
+import { openDatabase } from '../../server/records/database.ts'
+import { startEmbeddedPostgres } from '../../server/records/embedded-postgres.ts'
+import { prepareDatabase } from '../../server/records/roles.ts'
+import { openSite } from '../support/serve-process.ts'
+import { openCpuShare } from './cpu-share.ts'
+import { readTreeCpuSeconds } from './process-tree.ts'
+import { startStore } from './store.ts'
+
+export interface ServersOptions {
+  clients: number
+  seconds: number
+  rounds: number
+  /** Of one core, for each server. */
+  share: number
+  /** For the database; it is made there, and stays. */
+  folder: string
+  say: (line: string) => void
+}
+
+/** What some servers did in one round. */
+export interface ServersSample {
+  servers: number
+  isHeld: boolean
+  requests: number
+  seconds: number
+  serverCpuSeconds: number[]
+  postgresCpuSeconds: number
+  clientCpuSeconds: number
+}
+
+interface Running {
+  url: string
+  pid: number
+}
+
+/** Measures one and two in turns: held to the share, and then free. */
+export async function measureServers(options: ServersOptions): Promise<ServersSample[]> {
+  await using stack = new AsyncDisposableStack()
+  const postgres = stack.use(
+    await startEmbeddedPostgres({ folder: join(options.folder, 'postgres') }),
+  )
+  const postgresPid = await readPostmaster(options.folder)
+  await prepare(postgres.adminUrl, postgres)
+  const store = stack.use(await startStore({ gib: 1 }))
+  const { account } = store
+  const settings = {
+    store: `s3://${account.bucket}/servers`,
+    's3-endpoint': account.endpoint,
+    's3-region': account.region,
+    'log-level': 'warn',
+    'reverify-days': '0',
+    'open-uploads-max': '1000000',
+  }
+  const env = {
+    ARTIFACT_DATABASE_URL: postgres.serverUrl,
+    AWS_ACCESS_KEY_ID: account.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: account.secretAccessKey,
+  }
+  const samples: ServersSample[] = []
+  for (const isHeld of [true, false]) {
+    await using few = new AsyncDisposableStack()
+    const running: Running[] = []
+    let token = ''
+    for (const index of [0, 1]) {
+      const site = few.use(await openSite({ settings, env }))
+      // Groups go after their processes.
+      const share = isHeld ? openCpuShare(`artifact-bench-${index}`, options.share) : undefined
+      if (share !== undefined) few.use(share)
+      if (isHeld && share === undefined) {
+        options.say('Servers cannot be held to a share of a core here.')
+        break
+      }
+      const server = few.use(await site.serve())
+      share?.hold(server.child.pid ?? 0)
+      running.push({ url: site.url, pid: server.child.pid ?? 0 })
+      token ||= site.token
+    }
+    if (running.length < 2) continue
+    for (let round = -1; round < options.rounds; round++)
+      for (const count of [1, 2]) {
+        const sample = await runRound(options, running.slice(0, count), token, postgresPid)
+        // The first round warms up.
+        if (round >= 0) samples.push({ ...sample, isHeld })
+      }
+  }
+  return samples
+}
+
+/** Prints what was measured, one line for each kind of round. */
+export function sayServers(samples: readonly ServersSample[], say: (line: string) => void): void {
+  say(
+    '\nservers             requests/s   min–max      server CPU   Postgres CPU   client CPU  ms/1000 requests',
+  )
+  for (const isHeld of [true, false])
+    for (const servers of [1, 2]) {
+      const those = samples.filter((each) => each.isHeld === isHeld && each.servers === servers)
+      if (those.length === 0) continue
+      const rates = those
+        .map(({ requests, seconds }) => requests / seconds)
+        .toSorted((a, b) => a - b)
+      const requests = those.reduce((sum, each) => sum + each.requests, 0)
+      const cost = (of: (sample: ServersSample) => number) =>
+        ((1e6 * those.reduce((sum, each) => sum + of(each), 0)) / requests).toFixed(0).padStart(11)
+      const rate = (at: number) => (rates.at(at) ?? 0).toFixed(0)
+      say(
+        [
+          `${servers} ${isHeld ? 'held to a share' : 'free'}`.padEnd(18),
+          rate(Math.floor(rates.length / 2)).padStart(10),
+          `${rate(0)}–${rate(-1)}`.padStart(12),
+          cost((each) => each.serverCpuSeconds.reduce((sum, one) => sum + one, 0)),
+          cost((each) => each.postgresCpuSeconds),
+          cost((each) => each.clientCpuSeconds),
+        ].join('  '),
+      )
+    }
+}
+
+async function prepare(
+  url: string,
+  passwords: { serverPassword: string; signerPassword: string },
+): Promise<void> {
+  await using database = await openDatabase({ url })
+  const { serverPassword, signerPassword } = passwords
+  await prepareDatabase(database.sql, { serverPassword, signerPassword })
+}
+
+/** The first line of this file is the process id (PostgreSQL documentation, "Database File Layout"). */
+async function readPostmaster(folder: string): Promise<number> {
+  return Number.parseInt(
+    await readFile(join(folder, 'postgres', 'data', 'postmaster.pid'), 'utf8'),
+    10,
+  )
+}
+
+async function runRound(
+  { clients, seconds }: ServersOptions,
+  servers: readonly Running[],
+  token: string,
+  postgresPid: number,
+): Promise<Omit<ServersSample, 'isHeld'>> {
+  await using stack = new AsyncDisposableStack()
+  const agent = new Agent({ connections: clients, pipelining: 1 })
+  stack.defer(() => agent.close())
+  const sealed = await sealOne(agent, servers[0]?.url ?? '', token)
+  const cpuOf = () => servers.map(({ pid }) => readTreeCpuSeconds(pid))
+  const [before, postgresBefore, own] = [
+    cpuOf(),
+    readTreeCpuSeconds(postgresPid),
+    process.cpuUsage(),
+  ]
+  const began = performance.now()
+  const stopAt = began + seconds * 1000
+  let requests = 0
+  const client = async (_: unknown, first: number) => {
+    for (let turn = first; performance.now() < stopAt; turn++)
+      requests += await talk(agent, servers[turn % servers.length]?.url ?? '', token, sealed)
+  }
+  await Promise.all(Array.from({ length: clients }, client))
+  const took = (performance.now() - began) / 1000
+  const { user, system } = process.cpuUsage(own)
+  return {
+    servers: servers.length,
+    requests,
+    seconds: took,
+    serverCpuSeconds: cpuOf().map((after, at) => after - (before[at] ?? 0)),
+    postgresCpuSeconds: readTreeCpuSeconds(postgresPid) - postgresBefore,
+    clientCpuSeconds: (user + system) / 1e6,
+  }
+}
+
+const SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
+
+/** What one client asks of a server in one turn; returns how many requests that were. */
+async function talk(agent: Agent, url: string, token: string, sealed: string): Promise<number> {
+  const id = randomUUID()
+  const sizeBytes = 1_048_576
+  const opened = OpenedUpload.parse(
+    await ask(agent, token, 'POST', `${url}/v1/uploads`, {
+      ...{ id, task: 'servers', run: 0, name: id, sizeBytes: String(sizeBytes), sha256: SHA256 },
+      parts: [{ number: 1, sizeBytes, sha256: SHA256 }],
+    }),
+  )
+  if (opened.outcome !== 'open' || opened.grants.length === 0) throw new Error('no grant')
+  await ask(agent, token, 'PUT', `${url}/v1/uploads/${id}/progress`, {
+    ...{ bytes: '1024', totalBytes: String(sizeBytes), attempt: 1 },
+  })
+  await ask(agent, token, 'GET', `${url}/v1/tasks/servers/runs/1/artifacts/${sealed}`)
+  await ask(agent, token, 'GET', `${url}/v1/tasks/servers/runs/1/content/${sealed}`)
+  return 4
+}
+
+/** An artifact of no bytes to ask for; its name. */
+async function sealOne(agent: Agent, url: string, token: string): Promise<string> {
+  const id = randomUUID()
+  await ask(agent, token, 'POST', `${url}/v1/artifacts`, {
+    artifacts: [{ id, task: 'servers', run: 1, name: id, sha256: SHA256, content: '' }],
+  })
+  return id
+}
+
+async function ask(
+  agent: Agent,
+  token: string,
+  method: 'GET' | 'POST' | 'PUT',
+  url: string,
+  body?: unknown,
+): Promise<unknown> {
+  const reply = await request(url, {
+    dispatcher: agent,
+    method,
+    headers: {
+      authorization: `Bearer ${token}`,
+      accept: 'application/json',
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    body: body === undefined ? null : JSON.stringify(body),
+  })
+  const text = await reply.body.text()
+  if (reply.statusCode >= 400) throw new Error(`${method} ${url}: ${reply.statusCode} ${text}`)
+  return text === '' ? undefined : JSON.parse(text)
+}
