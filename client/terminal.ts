@@ -24,12 +24,17 @@ export interface TerminalOptions {
   plain: boolean
 }
 
+/** Of a list, what is written at once. */
+const LIST_CHARACTERS = 64 * 1024
+
 /** How a piece of text is set off. */
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow'
 
 export interface Terminal {
   /** Writes data, one line or several, to stdout; returns when they are written, or nobody reads them. */
   print(...lines: string[]): Promise<void>
+  /** The same of however many lines: of more than 100,000 arguments no call is possible. */
+  printList(lines: Iterable<string>): Promise<void>
   /** Writes one JSON value as one line to stdout, after `lead` on the same line. */
   printJson(value: unknown, lead?: string): Promise<void>
   /** Writes bytes to stdout as they are. */
@@ -58,6 +63,16 @@ export function openTerminal(options: TerminalOptions): Terminal {
   }
   const terminal: Terminal = {
     print: (...lines) => write(lines.map((line) => `${line}\n`).join('')),
+    async printList(lines) {
+      let text = ''
+      for (const line of lines) {
+        text += `${line}\n`
+        if (text.length < LIST_CHARACTERS) continue
+        await write(text)
+        text = ''
+      }
+      if (text !== '') await write(text)
+    },
     printJson: (value, lead = '') => write(`${lead}${formatJson(value)}\n`),
     write,
     get isClosed() {

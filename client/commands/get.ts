@@ -157,7 +157,7 @@ async function getFolder(
   const startedAt = clock().getTime()
   const result = await getAloud()
   if (globals.json) await terminal.printJson(describeRun(result))
-  else await terminal.print(...result.done.map(({ path }) => sanitise(path ?? '')).sort())
+  else await terminal.printList(result.done.map(({ path }) => sanitise(path ?? '')).sort())
   const bytes = result.done.reduce((sum, { artifact }) => sum + BigInt(artifact.sizeBytes), 0n)
   const elapsed = formatElapsed(clock().getTime() - startedAt)
   terminal.say(

@@ -1,6 +1,7 @@
 /** `artifact upload`: files, a folder, or a stream. */
 import { addAbortSignal } from 'node:stream'
 import { z } from 'zod'
+import type { Artifact } from '../../schemas/artifact.ts'
 import { Labels, Sha256 } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { parseReference } from '../../schemas/reference.ts'
@@ -10,7 +11,12 @@ import { formatBytes, formatCount, formatElapsed, sanitise } from '../terminal-f
 import { showProgress } from '../terminal-progress.ts'
 import type { Connection } from '../transfer/connection.ts'
 import { upload as uploadOne } from '../transfer/upload.ts'
-import { type UploadAllResult, type UploadEntry, uploadAll } from '../transfer/upload-all.ts'
+import {
+  type FailedFile,
+  type UploadAllResult,
+  type UploadEntry,
+  uploadAll,
+} from '../transfer/upload-all.ts'
 import type { UploadOptions, UploadResult, UploadSource } from '../transfer/upload-job.ts'
 import type { Trust } from '../trust/trust.ts'
 import {
@@ -294,19 +300,16 @@ async function uploadSeveral(
 ): Promise<void> {
   const { terminal, globals, clock } = context
   const startedAt = clock().getTime()
-  const result = await uploadAloud()
-  const references = result.done.map(({ artifact }) => artifact.reference).sort()
-  if (globals.json) await terminal.printJson(describeAll(result))
-  else await terminal.print(...references)
-  const before = result.done.filter(({ outcome }) => outcome === 'already-sealed').length
-  const bytes = result.done.reduce((sum, { artifact }) => sum + BigInt(artifact.sizeBytes), 0n)
+  const tally: Tally = { references: [], artifacts: [], before: 0, bytes: 0n }
+  const { task, run, failed } = await uploadAloud()
+  const { references, artifacts, before, bytes } = tally
+  if (globals.json) await terminal.printJson({ task, run, artifacts, failed: failed.map(describe) })
+  else await terminal.printList(references.sort())
   const elapsed = formatElapsed(clock().getTime() - startedAt)
-  const sealed = formatCount(result.done.length - before, 'file')
+  const sealed = formatCount(references.length - before, 'file')
   const known = before === 0 ? '' : `, ${before} sealed before`
-  terminal.say(
-    `Sealed ${sealed} in ${result.task}/${result.run}${known}: ${formatBytes(bytes)}, ${elapsed}`,
-  )
-  reportFailures(result, context)
+  terminal.say(`Sealed ${sealed} in ${task}/${run}${known}: ${formatBytes(bytes)}, ${elapsed}`)
+  reportFailures({ task, run, failed, count: references.length }, context)
 
   async function uploadAloud() {
     using view = await showProgress(context)
@@ -314,22 +317,30 @@ async function uploadSeveral(
     return await uploadAll(connection, entries, target, {
       ...shared,
       onProgress: (progress) => view.update('', progress),
+      onSealed({ outcome, artifact }) {
+        tally.references.push(artifact.reference)
+        if (globals.json) tally.artifacts.push(artifact)
+        if (outcome === 'already-sealed') tally.before++
+        tally.bytes += BigInt(artifact.sizeBytes)
+      },
     })
   }
 }
 
-function describeAll({ task, run, done, failed }: UploadAllResult) {
-  return {
-    task,
-    run,
-    artifacts: done.map(({ artifact }) => artifact),
-    failed: failed.map(({ name, error }) => ({ name, error: describeFailure(error) })),
-  }
+/** What is told of the files that are sealed, whose records are kept only to be printed. */
+interface Tally {
+  references: string[]
+  artifacts: Artifact[]
+  /** Sealed before this command ran. */
+  before: number
+  bytes: bigint
 }
+
+const describe = ({ name, error }: FailedFile) => ({ name, error: describeFailure(error) })
 
 /** Names every failure, then throws: the error itself when all failed alike, else `partly_done`. */
 function reportFailures(
-  { done, failed, task, run }: UploadAllResult,
+  { task, run, failed, count }: Omit<UploadAllResult, 'done'> & { count: number },
   { terminal, signal }: CommandContext,
 ): void {
   const [first] = failed
@@ -340,9 +351,9 @@ function reportFailures(
       terminal.warn(`artifact: ${sanitise(name)}: ${summariseError(error)}`)
   signal.throwIfAborted()
   const alike = failed.every(({ error }) => error.code === first.error.code)
-  if (done.length === 0 && alike) throw first.error
+  if (count === 0 && alike) throw first.error
   throw new ArtifactError('partly_done', `Cannot upload all files to ${task}/${run}: some failed`, {
-    expected: formatCount(done.length + failed.length, 'file'),
-    found: `${done.length} sealed, ${failed.length} failed`,
+    expected: formatCount(count + failed.length, 'file'),
+    found: `${count} sealed, ${failed.length} failed`,
   })
 }

@@ -6,7 +6,7 @@ import { basename, dirname, join } from 'node:path'
 import { DEFAULT_PART_LIMITS } from '../../schemas/part-plan.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { call } from '../api.ts'
-import { createBudget, createSemaphore, DEFAULT_CONCURRENCY } from './budget.ts'
+import { createBudget, DEFAULT_CONCURRENCY } from './budget.ts'
 import type { Connection } from './connection.ts'
 import { interrupted } from './interruption.ts'
 import { newEntry, openJournal } from './journal.ts'
@@ -19,6 +19,7 @@ import {
   filesAtOnce,
   type TotalMeter,
 } from './many.ts'
+import { createSemaphore } from './semaphore.ts'
 import { uploadWithin } from './upload.ts'
 import type { UploadOptions, UploadResult } from './upload-job.ts'
 import {
@@ -43,13 +44,20 @@ export interface UploadEntry {
 export interface UploadAllResult {
   task: string
   run: number
+  /** In no order; empty when each was told. */
   done: UploadResult[]
   /** Each by its name; those that an interruption left undone too. */
   failed: FailedFile[]
 }
 
 /** As for one file. Those up to 64 KiB come without a receipt: whoever gets them asks for it. */
-export type UploadAllOptions = Omit<UploadOptions, 'expectSha256'>
+export interface UploadAllOptions extends Omit<UploadOptions, 'expectSha256'> {
+  /**
+   * Hears of every file that is sealed. Then the result does not keep them, and `done` stays empty: of
+   * a million files nobody needs a million records in memory.
+   */
+  onSealed?: ((result: UploadResult) => void) | undefined
+}
 
 /** Smaller files are sent again rather than resumed: a journal entry costs more than they do. */
 const JOURNAL_FROM_BYTES = BigInt(DEFAULT_PART_LIMITS.preferredBytes)
@@ -84,7 +92,8 @@ export async function uploadAll(
     files.length,
     files.reduce((sum, file) => sum + file.sizeBytes, 0n),
   )
-  await sendFiles(connection, files, { task: target.task, run }, options, { log, done, total })
+  const keep = options.onSealed ?? ((result: UploadResult) => void done.push(result))
+  await sendFiles(connection, files, { task: target.task, run }, options, { log, keep, total })
   if (log.failed.length === 0) await slot.remove()
   return { task: target.task, run, done, failed: log.failed }
 }
@@ -96,7 +105,7 @@ interface SeenFile extends SmallFile {
 /** Where the outcomes of files go. */
 interface Ledger {
   log: FailureLog
-  done: UploadResult[]
+  keep: (result: UploadResult) => void
   total: TotalMeter
 }
 
@@ -106,7 +115,7 @@ async function sendFiles(
   files: readonly SeenFile[],
   target: { task: string; run: number },
   options: UploadAllOptions,
-  { log, done, total }: Ledger,
+  { log, keep, total }: Ledger,
 ): Promise<void> {
   const budget = createBudget(options)
   const reading = createSemaphore(1)
@@ -116,7 +125,7 @@ async function sendFiles(
     total.end(name, sizeBytes, false)
   }
   const succeed = ({ name, sizeBytes }: SeenFile, result: UploadResult) => {
-    done.push(result)
+    keep(result)
     total.end(name, sizeBytes, true)
   }
   const sendAlone = async (file: SeenFile) => {

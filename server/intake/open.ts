@@ -162,6 +162,7 @@ function dictatePartSize({ store, settings }: Intake, request: OpenUpload): numb
   const preferredBytes = Math.max(settings.partSizeBytes, store.limits.partSizeMinBytes)
   const partSizeBytes = choosePartSize(sizeBytes, {
     preferredBytes,
+    leastBytes: Math.max(DEFAULT_PART_LIMITS.leastBytes, store.limits.partSizeMinBytes),
     unknownSizeBytes: Math.min(
       preferredBytes * (DEFAULT_PART_LIMITS.unknownSizeBytes / DEFAULT_PART_LIMITS.preferredBytes),
       store.limits.partSizeMaxBytes,

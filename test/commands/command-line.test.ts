@@ -296,6 +296,14 @@ describe('runCommandLine()', () => {
     expect(process.stderr).toContain('Cannot act: in part')
   })
 
+  it('prints a list of more lines than a call takes arguments', async () => {
+    const lines = Array.from({ length: 300_000 }, (_, index) => String(index))
+    const entry = acting(({ terminal }) => terminal.printList(lines))
+    const { exit, stdout } = await run(['act'], entry)
+    expect(exit).toBe(0)
+    expect(stdout === `${lines.join('\n')}\n`).toBe(true)
+  })
+
   it('colours only a terminal, and not with NO_COLOR', async () => {
     const entry = acting(async () => {
       throw new ArtifactError('not_found', 'Cannot act: no')

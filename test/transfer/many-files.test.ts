@@ -125,6 +125,19 @@ describe('uploadAll() and getRun()', () => {
     ])
   })
 
+  it('tell of every file that is sealed, and then keep none of them', async () => {
+    const entries = [...(await makeFiles(3)), ...(await makeLargeFiles(1))]
+    const told: string[] = []
+    const { done, failed } = await uploadAll(
+      connection,
+      entries,
+      { task: 'told' },
+      { onSealed: ({ artifact }) => void told.push(artifact.name) },
+    )
+    expect({ done, failed }).toEqual({ done: [], failed: [] })
+    expect(told.sort()).toEqual(entries.map(({ name }) => name).sort())
+  })
+
   it('send what is larger by itself, and all of it in one run', async () => {
     const small = await makeFiles(3)
     const large = await makeLargeFiles(2)
