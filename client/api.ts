@@ -2,10 +2,11 @@
  * The endpoints of the server as one typed function, from the table that the server mounts.
  */
 import { z } from 'zod'
-import { type Endpoints, endpoints } from '../schemas/api.ts'
+import type { Endpoints } from '../schemas/api.ts'
 import type { Endpoint } from '../schemas/endpoint.ts'
 import { Problem, parseProblem } from '../schemas/problem-document.ts'
 import { ArtifactError } from '../schemas/problems.ts'
+import { loadEndpoint } from './endpoint-loader.ts'
 import type { Connection, HttpReply } from './transfer/connection.ts'
 import { pause, retryDelayMs } from './transfer/retry.ts'
 
@@ -51,7 +52,7 @@ export async function call<N extends EndpointName>(
 ): Promise<CallReply<N>> {
   return retrying(connection, name, options, async () => {
     const reply = await sendCall(connection, name, input, 'application/json', options.signal)
-    const { replies } = endpoints[name]
+    const { replies } = await loadEndpoint(name)
     const text = await readText(reply)
     if (!hasReply(replies, reply.status)) throw badReply(name, `status ${reply.status}`)
     const parsed = z.safeParse(replies[reply.status], parseJson(name, text))
@@ -124,7 +125,7 @@ export async function sendCall<N extends EndpointName>(
   signal: AbortSignal | undefined,
   extraHeaders: Record<string, string> = {},
 ): Promise<HttpReply> {
-  const endpoint: Endpoint = endpoints[name]
+  const endpoint: Endpoint = await loadEndpoint(name)
   const body = 'body' in input ? JSON.stringify(input.body) : undefined
   const reply = await connection.send({
     method: endpoint.method,

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { page } from './pages.ts'
 import {
   ArtifactName,
   ByteCount,
@@ -69,3 +70,12 @@ export type Task = z.infer<typeof Task>
 /** Allotting a run twice with one `requestId` gives one run. */
 export const AllotRun = z.strictObject({ requestId: z.uuid() }).meta({ id: 'AllotRun' })
 export type AllotRun = z.infer<typeof AllotRun>
+
+export const TaskPage = page('TaskPage', Task)
+export type TaskPage = z.infer<typeof TaskPage>
+
+export const RunPage = page('RunPage', Run)
+export type RunPage = z.infer<typeof RunPage>
+
+export const ArtifactPage = page('ArtifactPage', Artifact)
+export type ArtifactPage = z.infer<typeof ArtifactPage>

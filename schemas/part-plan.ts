@@ -17,8 +17,10 @@ export interface PartRange {
 
 /** What the server needs to know to choose a part size. All in bytes. */
 export interface PartLimits {
-  /** Part size while it suffices [16 MiB]. */
+  /** Part size while it suffices [8 MiB]; what is no larger is one part. */
   preferredBytes: number
+  /** The least that a modest artifact is cut into [5 MiB, which is the least that S3 takes]. */
+  leastBytes: number
   /** Part size when the size of the whole is not known [64 MiB]. */
   unknownSizeBytes: number
   /** Largest part that the store takes [5 GiB]. */
@@ -26,13 +28,16 @@ export interface PartLimits {
 }
 
 export const DEFAULT_PART_LIMITS: PartLimits = {
-  preferredBytes: 16 * MIB,
+  preferredBytes: 8 * MIB,
+  leastBytes: 5 * MIB,
   unknownSizeBytes: 64 * MIB,
   largestBytes: 5 * 1024 * MIB,
 }
 
 /** Parts aimed at when the preferred size does not suffice: 5 % below the limit of 10,000. */
 const PARTS_AIM = 9_500n
+/** Fewer parts than this are made smaller: each is a stream of its own where one alone is slow. */
+const STREAMS_AIM = 32n
 
 /**
  * The part size for an artifact of `sizeBytes` (`undefined`: not known beforehand).
@@ -43,11 +48,20 @@ export function choosePartSize(
   limits: PartLimits,
 ): number | undefined {
   if (sizeBytes === undefined) return limits.unknownSizeBytes
-  if (sizeBytes <= BigInt(limits.preferredBytes) * BigInt(PARTS_MAX)) return limits.preferredBytes
-  const mib = BigInt(MIB)
-  const exact = (sizeBytes + PARTS_AIM - 1n) / PARTS_AIM
-  const rounded = ((exact + mib - 1n) / mib) * mib
-  return rounded <= BigInt(limits.largestBytes) ? Number(rounded) : undefined
+  const { preferredBytes, leastBytes, largestBytes } = limits
+  if (sizeBytes <= BigInt(preferredBytes)) return preferredBytes
+  if (sizeBytes <= BigInt(preferredBytes) * BigInt(PARTS_MAX)) {
+    const modest = Math.max(leastBytes, Number(cutInto(STREAMS_AIM, sizeBytes)))
+    return Math.min(preferredBytes, modest)
+  }
+  const rounded = cutInto(PARTS_AIM, sizeBytes)
+  return rounded <= BigInt(largestBytes) ? Number(rounded) : undefined
+}
+
+/** The whole MiB of which so many parts suffice. */
+function cutInto(parts: bigint, sizeBytes: bigint): bigint {
+  const bytes = parts * BigInt(MIB)
+  return ((sizeBytes + bytes - 1n) / bytes) * BigInt(MIB)
 }
 
 /** Number of parts of an artifact: 0 for an empty one. */

@@ -9,6 +9,7 @@
  * For example `upload:nightly-*` + `/**`, or `get:turtle-db/public/**`.
  */
 import { z } from 'zod'
+import { page } from './pages.ts'
 import { Instant } from './primitives.ts'
 
 export const SCOPES_MAX = 32
@@ -56,3 +57,6 @@ export const CreatedToken = z
   .object({ token: Token, secret: z.string() })
   .meta({ id: 'CreatedToken' })
 export type CreatedToken = z.infer<typeof CreatedToken>
+
+export const TokenPage = page('TokenPage', Token)
+export type TokenPage = z.infer<typeof TokenPage>

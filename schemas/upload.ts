@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Actor, Artifact, Part } from './artifact.ts'
+import { page } from './pages.ts'
 import {
   ArtifactName,
   ByteCount,
@@ -171,3 +172,6 @@ export const SealUpload = z
   })
   .meta({ id: 'SealUpload' })
 export type SealUpload = z.infer<typeof SealUpload>
+
+export const UploadPage = page('UploadPage', Upload)
+export type UploadPage = z.infer<typeof UploadPage>

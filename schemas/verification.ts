@@ -1,5 +1,6 @@
 /** What was seen when the bytes of a sealed artifact were read again. */
 import { z } from 'zod'
+import { page } from './pages.ts'
 import { ByteCount, Instant } from './primitives.ts'
 
 /**
@@ -28,3 +29,6 @@ export const Verification = z
   })
   .meta({ id: 'Verification', description: 'One look at the stored bytes after the seal' })
 export type Verification = z.infer<typeof Verification>
+
+export const VerificationPage = page('VerificationPage', Verification)
+export type VerificationPage = z.infer<typeof VerificationPage>

@@ -168,8 +168,8 @@ export const SETTINGS = {
   }),
   partSizeBytes: setting({
     placeholder: 'N',
-    summary: 'Preferred size of a part [16777216]',
-    schema: whole(1, 5 * 1024 * MIB, 16 * MIB),
+    summary: 'Preferred size of a part [8388608]',
+    schema: whole(1, 5 * 1024 * MIB, 8 * MIB),
   }),
   sizeBytesMax: setting({
     placeholder: 'N',

@@ -164,7 +164,8 @@ create table artifact.upload (
 comment on table artifact.upload is 'Sessions from which artifacts may come.';
 CREATE INDEX upload_active ON artifact.upload USING btree (opened_at DESC, id) WHERE (state = ANY (ARRAY['open'::text, 'verifying'::text]));
 CREATE INDEX upload_by_end ON artifact.upload USING btree (ended_at DESC, id) WHERE (ended_at IS NOT NULL);
-CREATE INDEX upload_by_time ON artifact.upload USING btree (opened_at DESC, id);
+CREATE INDEX upload_by_state ON artifact.upload USING btree (state, opened_at, id);
+CREATE INDEX upload_by_task ON artifact.upload USING btree (task, opened_at, id);
 CREATE INDEX upload_by_token ON artifact.upload USING btree (token_id) WHERE (state = ANY (ARRAY['open'::text, 'verifying'::text]));
 CREATE INDEX upload_expiring ON artifact.upload USING btree (expires_at) WHERE (state = 'open'::text);
 CREATE INDEX upload_unpurged ON artifact.upload USING btree (ended_at) WHERE ((ended_at IS NOT NULL) AND (purged_at IS NULL));

@@ -2,32 +2,24 @@
  * What a transfer may use at once: memory for parts, and requests on their way. Several transfers
  * that share a budget stay within it together.
  */
-import { interrupted, untilAborted } from './interruption.ts'
+import { untilAborted } from './interruption.ts'
+import { createLanes, type Lanes } from './lanes.ts'
+import { createSemaphore, type Semaphore } from './semaphore.ts'
 
 export const DEFAULT_CONCURRENCY = 6
 export const DEFAULT_MEMORY_BYTES = 128 * 1024 ** 2
-/** Requests more at once where the network is slow, unless the number was chosen. */
-const FAR_CONCURRENCY = 16
+/** Requests at once where the network is slow, unless the number was chosen. */
+const FAR_CONCURRENCY = 32
 /** What one transfer takes of the memory at most, if two of its buffers fit. */
-const POOL_BYTES = 64 * 1024 ** 2
-
-/** A counted resource; who waits is served in order. */
-export interface Semaphore {
-  readonly total: number
-  /** Waits until `count` (at most `total`) is free; throws `interrupted` when the signal fires. */
-  acquire(count: number, signal: AbortSignal): Promise<void>
-  /** Takes it if it is free at once and nobody waits. */
-  tryAcquire(count: number): boolean
-  release(count: number): void
-}
+const POOL_BYTES = 32 * 1024 ** 2
 
 export interface Budget {
   /** In bytes. */
   memory: Semaphore
   /** Requests that move bytes. */
-  requests: Semaphore
+  requests: Lanes
   /** The same where a single one is slow: they hold no memory for parts. */
-  farRequests: Semaphore
+  farRequests: Lanes
 }
 
 /** A budget as the options say, else the defaults: 128 MiB and the usual number of requests. */
@@ -37,57 +29,15 @@ export function createBudget(options: {
 }): Budget {
   return {
     memory: createSemaphore(options.memoryBytes ?? DEFAULT_MEMORY_BYTES),
-    requests: createSemaphore(options.concurrency ?? DEFAULT_CONCURRENCY),
-    farRequests: createSemaphore(options.concurrency ?? FAR_CONCURRENCY),
+    requests: createLanes(options.concurrency ?? DEFAULT_CONCURRENCY),
+    farRequests: createLanes(options.concurrency ?? FAR_CONCURRENCY),
   }
 }
 
 /** How many buffers of this size a transfer makes: enough to keep its requests busy, and few. */
 export function countBuffers({ memory, requests }: Budget, sizeBytes: number): number {
-  const poolBytes = Math.max(POOL_BYTES, memory.total / 2)
+  const poolBytes = Math.max(POOL_BYTES, memory.total / 4)
   return Math.min(requests.total + 1, Math.max(2, Math.floor(poolBytes / sizeBytes)))
-}
-
-/** Serves in the order of asking, so that a large wish is not starved by small ones. */
-export function createSemaphore(total: number, free = total): Semaphore {
-  const waiting: { count: number; wake: () => void }[] = []
-  const serve = () => {
-    for (let next = waiting[0]; next !== undefined && next.count <= free; next = waiting[0]) {
-      waiting.shift()
-      free -= next.count
-      next.wake()
-    }
-  }
-  return {
-    total,
-    async acquire(count, signal) {
-      if (signal.aborted) throw interrupted(signal.reason)
-      if (this.tryAcquire(count)) return
-      const { promise, resolve, reject } = Promise.withResolvers<void>()
-      const waiter = { count, wake: resolve }
-      const giveUp = () => {
-        waiting.splice(waiting.indexOf(waiter), 1)
-        serve()
-        reject(interrupted(signal.reason))
-      }
-      waiting.push(waiter)
-      signal.addEventListener('abort', giveUp, { once: true })
-      try {
-        await promise
-      } finally {
-        signal.removeEventListener('abort', giveUp)
-      }
-    },
-    tryAcquire(count) {
-      if (waiting.length > 0 || count > free) return false
-      free -= count
-      return true
-    },
-    release(count) {
-      free += count
-      serve()
-    },
-  }
 }
 
 /** Buffers of one size, used again and again. Dispose of it when none is in use any more. */
@@ -120,6 +70,19 @@ export function createBufferPool(
     count++
     return Buffer.allocUnsafeSlow(sizeBytes)
   }
+  const wait = async (signal: AbortSignal): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    waiting.push(resolve)
+    try {
+      await untilAborted(promise, signal)
+    } catch (error) {
+      const place = waiting.indexOf(resolve)
+      if (place >= 0) waiting.splice(place, 1)
+      // It was its turn as it gave up: that of the next.
+      else waiting.shift()?.()
+      throw error
+    }
+  }
   return {
     tryAcquire,
     async acquire(signal) {
@@ -127,7 +90,7 @@ export function createBufferPool(
         const buffer = tryAcquire()
         if (buffer !== undefined) return buffer
         if (count === 0) break
-        await untilAborted(new Promise<void>((resolve) => waiting.push(resolve)), signal)
+        await wait(signal)
       }
       await memory.acquire(cost, signal)
       count++

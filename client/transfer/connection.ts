@@ -47,6 +47,8 @@ export interface Timing {
   slowMs: number
   /** A stream that has carried less than this by then is slow, in bytes per second [16 MiB/s]. */
   slowBytesPerSecond: number
+  /** A network is far when no answer has come faster [60 ms]; then a quarter of `slowMs` tells. */
+  farMs: number
 }
 
 const DEFAULT_TIMING: Timing = {
@@ -58,6 +60,7 @@ const DEFAULT_TIMING: Timing = {
   noProgressMs: 15 * 60_000,
   slowMs: 1000,
   slowBytesPerSecond: 16 * 1024 ** 2,
+  farMs: 60,
 }
 
 export interface HttpRequest {
@@ -98,6 +101,18 @@ export interface Connection extends AsyncDisposable {
    * the network, `interrupted` when a signal fired.
    */
   send(request: HttpRequest): Promise<HttpReply>
+  /** Whether all answers so far took long to begin; `false` before the first one. */
+  isFar(): boolean
+}
+
+/** After how many ms a transfer can be called slow: sooner over a far network, which likely is. */
+export function patienceMs({ timing, isFar }: Pick<Connection, 'timing' | 'isFar'>): number {
+  return Math.ceil(isFar() ? timing.slowMs / 4 : timing.slowMs)
+}
+
+/** Whether a transfer that moved so many bytes since then is slow. */
+export function isSlow({ slowBytesPerSecond }: Timing, bytes: number, sinceMs: number): boolean {
+  return bytes * 1000 < slowBytesPerSecond * (performance.now() - sinceMs)
 }
 
 /** Makes a connection; nothing is sent yet. Throws `configuration` when the address is not usable. */
@@ -105,6 +120,7 @@ export function connect(options: ConnectOptions): Connection {
   const server = parseServerUrl(options.url)
   const timing = { ...DEFAULT_TIMING, ...options.timing }
   const wires = openWires(timing, options.proxy)
+  let fastestMs = Number.POSITIVE_INFINITY
   const base = `${server.origin}${server.pathname.replace(/\/+$/, '')}`
   return {
     url: base,
@@ -117,8 +133,15 @@ export function connect(options: ConnectOptions): Connection {
         headers.authorization = `Bearer ${options.token}`
       const signals = [options.signal, request.signal].filter((signal) => signal !== undefined)
       const { method, body, isBulk = false } = request
-      return send(wires, { method, url, headers, body, signal: AbortSignal.any(signals) }, isBulk)
+      const signal = AbortSignal.any(signals)
+      const beganAtMs = performance.now()
+      const reply = await send(wires, { method, url, headers, body, signal }, isBulk)
+      // With many bytes to send the time would tell of those.
+      const isShort = body === undefined || typeof body === 'string'
+      if (isShort) fastestMs = Math.min(fastestMs, performance.now() - beganAtMs)
+      return reply
     },
+    isFar: () => Number.isFinite(fastestMs) && fastestMs > timing.farMs,
     [Symbol.asyncDispose]: () => wires.close(),
   }
 }

@@ -8,7 +8,7 @@ import type { Grant } from '../../schemas/upload.ts'
 import { call, isPassing, PATIENT_TRIES, parseFailure, readText } from '../api.ts'
 import { freeChunk } from '../disk/spent-chunk.ts'
 import type { Connection, HttpReply, HttpRequest } from './connection.ts'
-import { pause, retryDelayMs } from './retry.ts'
+import { isCrowded, pause, retryDelayMs } from './retry.ts'
 import { type StallWatch, watchForStall } from './stall.ts'
 
 /** Times in a row that a range is asked for without one byte coming. */
@@ -27,6 +27,8 @@ export interface Range {
 export interface ReadOptions {
   /** The range is long: its bytes come as `isBulk` of {@link HttpRequest} says. */
   isBulk?: boolean | undefined
+  /** Hears that the store asks for fewer requests at once. */
+  crowded?: (() => void) | undefined
 }
 
 /** Takes the bytes as they come, and is done with them when it returns; may make the sender wait. */
@@ -47,7 +49,7 @@ export interface Content {
 export function openContent(connection: Connection, record: Artifact, first?: Grant): Content {
   const grants = createGrantCache(connection, record, first)
   return {
-    async read(range, sink, signal, { isBulk } = {}) {
+    async read(range, sink, signal, { isBulk, crowded } = {}) {
       let done = 0
       let tries = 0
       let refusals = 0
@@ -69,6 +71,7 @@ export function openContent(connection: Connection, record: Artifact, first?: Gr
           const isFinal = isRefused ? ++refusals > REFUSED_GRANTS_MAX : !isPassing(error)
           if (isFinal || ++tries >= TRIES_MAX) throw isRefused ? error.refusal : error
           const weather = isPassing(error) ? error : undefined
+          if (weather !== undefined && isCrowded(weather)) crowded?.()
           await pause(retryDelayMs(connection.timing, tries, weather), signal)
         }
       }

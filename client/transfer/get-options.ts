@@ -33,7 +33,7 @@ export interface GetOptions {
    * there; smaller ones come in parts, each verified in memory [64 MiB].
    */
   streamFromBytes?: number | undefined
-  /** Parts on their way at once [6; up to 16 where the network is slow]. */
+  /** Parts on their way at once [6; up to 32 where the network is slow]. */
   concurrency?: number | undefined
   /** Memory for parts, in bytes [128 MiB]. */
   memoryBytes?: number | undefined

@@ -75,6 +75,7 @@ export async function getVouched(
     budget,
     meter,
     timing: connection.timing,
+    isFar: () => connection.isFar(),
     signal: options.signal ?? new AbortController().signal,
   }
   if (typeof options.output !== 'string') return getIntoStream(context, options.output, options)

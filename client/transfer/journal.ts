@@ -11,6 +11,7 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import { writeDurable } from '../disk/durable.ts'
 import { errorCode, localError } from '../disk/local-error.ts'
 import { acquirePassingLock } from '../disk/passing-lock.ts'
+import { newUploadId } from './upload-id.ts'
 
 /** An entry that nobody came back to is removed after this. */
 const ENTRY_MAX_AGE_MS = 30 * 24 * 3_600_000
@@ -40,7 +41,7 @@ export interface JournalSlot {
 
 /** A fresh entry. */
 export function newEntry(): JournalEntry {
-  return { requestId: randomUUID(), uploadId: randomUUID(), attempt: 1 }
+  return { requestId: randomUUID(), uploadId: newUploadId(), attempt: 1 }
 }
 
 /**

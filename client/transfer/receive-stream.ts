@@ -11,9 +11,10 @@ import { openFileHasher } from '../disk/file-hasher.ts'
 import type { Scratch } from '../disk/quarantine.ts'
 import type { ContentDigest } from '../verify/digest.ts'
 import { checkPart } from '../verify/verifier.ts'
+import { isSlow, patienceMs } from './connection.ts'
 import type { Range } from './content.ts'
 import { interrupted, untilAborted } from './interruption.ts'
-import { forEachLimited } from './limited.ts'
+import { createFrontier, fetchPieces, PIECE_BYTES_MIN } from './pieces.ts'
 import { type KeptParts, REFETCH_MAX, type ReceiveContext, readThrough } from './receive.ts'
 import type { RecordClaim } from './record.ts'
 
@@ -23,9 +24,6 @@ export const STREAM_FROM_BYTES = 64 * 1024 ** 2
 const STREAM_MEMORY_BYTES = 32 * 1024 ** 2
 /** What may wait for the disk before it is pushed there. */
 const FLUSH_BYTES = 256 * 1024 ** 2
-/** What each request on a slow network asks for. */
-const PIECE_BYTES_MIN = 1024 ** 2
-const PIECE_BYTES_MAX = 16 * 1024 ** 2
 
 /**
  * Fetches what is not kept into the scratch, and answers the digest of what then lies there: of the
@@ -108,21 +106,23 @@ type Landed = (end: bigint, count: number) => void
 
 /** Fetches a run as one stream; answers what is left of it when that turns out to be slow. */
 async function fetchFast(
-  { content, timing, signal }: ReceiveContext,
+  { content, timing, isFar, signal }: ReceiveContext,
   scratch: Scratch,
   run: Range,
   landed: Landed,
 ): Promise<Range | undefined> {
   const slow = new AbortController()
-  const beganAtMs = performance.now()
   let done = 0
+  // With the first bytes: how long those take tells of the store.
+  let began: { atMs: number; bytes: number } | undefined
   const write = async (chunk: Uint8Array) => {
     await scratch.write(chunk, run.offset + BigInt(done))
     done += chunk.length
     landed(run.offset + BigInt(done), chunk.length)
-    const tookMs = performance.now() - beganAtMs
-    const isSlow = tookMs >= timing.slowMs && done * 1000 < timing.slowBytesPerSecond * tookMs
-    if (isSlow && run.sizeBytes - done > PIECE_BYTES_MIN) slow.abort(interrupted('it is slow'))
+    began ??= { atMs: performance.now(), bytes: done }
+    const isDue = performance.now() - began.atMs >= patienceMs({ timing, isFar })
+    if (!isDue || !isSlow(timing, done - began.bytes, began.atMs)) return
+    if (run.sizeBytes - done >= 2 * PIECE_BYTES_MIN) slow.abort(interrupted('it is slow'))
   }
   try {
     await content.read(run, write, AbortSignal.any([signal, slow.signal]), { isBulk: true })
@@ -133,55 +133,23 @@ async function fetchFast(
   }
 }
 
-/**
- * Fetches a run in pieces side by side. Loss and distance bound what one connection carries (Mathis et
- * al., "The macroscopic behavior of the TCP congestion avoidance algorithm", 1997); they do so for each.
- */
+/** Fetches a run in pieces side by side. */
 async function fetchFar(
   { content, budget, signal }: ReceiveContext,
   scratch: Scratch,
   run: Range,
   landed: Landed,
 ): Promise<void> {
-  const pieces = cutRun(run, budget.farRequests.total)
-  const failure = new AbortController()
-  const either = AbortSignal.any([signal, failure.signal])
-  let first = 0
-  await forEachLimited(pieces, budget.farRequests.total, async (piece) => {
+  const frontier = createFrontier(run.offset)
+  await fetchPieces(run, budget.farRequests, signal, (piece, lane) => {
+    let done = 0
     const write = async (chunk: Uint8Array) => {
-      await scratch.write(chunk, piece.offset + BigInt(piece.doneBytes))
-      piece.doneBytes += chunk.length
-      while (isComplete(pieces[first]) && first < pieces.length - 1) first++
-      const { offset, doneBytes } = pieces[first] ?? piece
-      landed(offset + BigInt(doneBytes), chunk.length)
+      await scratch.write(chunk, piece.offset + BigInt(done))
+      done += chunk.length
+      landed(frontier.moved(piece, done), chunk.length)
     }
-    try {
-      await budget.farRequests.acquire(1, either)
-      await content.read(piece, write, either).finally(() => budget.farRequests.release(1))
-    } catch (error) {
-      failure.abort(error)
-    }
+    return content.read(piece, write, lane.signal, lane)
   })
-  failure.signal.throwIfAborted()
-}
-
-interface Piece extends Range {
-  doneBytes: number
-}
-
-function cutRun({ offset, sizeBytes }: Range, lanes: number): Piece[] {
-  // Two for every lane: those that are done help with what is left.
-  const even = Math.ceil(sizeBytes / (2 * lanes))
-  const pieceBytes = Math.min(PIECE_BYTES_MAX, Math.max(PIECE_BYTES_MIN, even))
-  return Array.from({ length: Math.ceil(sizeBytes / pieceBytes) }, (_, index) => ({
-    offset: offset + BigInt(index * pieceBytes),
-    sizeBytes: Math.min(pieceBytes, sizeBytes - index * pieceBytes),
-    doneBytes: 0,
-  }))
-}
-
-function isComplete(piece: Piece | undefined): boolean {
-  return piece !== undefined && piece.doneBytes === piece.sizeBytes
 }
 
 /** The runs of parts that are not kept, each as one range, in order. */

@@ -5,13 +5,19 @@ import { createHash } from 'node:crypto'
 import type { Part } from '../../schemas/artifact.ts'
 import { rangeOfPart } from '../../schemas/part-plan.ts'
 import type { Scratch } from '../disk/quarantine.ts'
-import { type ContentDigest, type ContentHasher, createContentHasher } from '../verify/digest.ts'
+import {
+  type ContentDigest,
+  type ContentHasher,
+  createContentHasher,
+  sha256Of,
+} from '../verify/digest.ts'
 import { checkPart } from '../verify/verifier.ts'
 import { type Budget, type BufferPool, countBuffers, createBufferPool } from './budget.ts'
 import type { Timing } from './connection.ts'
 import type { Content } from './content.ts'
 import { interrupted } from './interruption.ts'
 import type { Meter } from './meter.ts'
+import { fetchPieces } from './pieces.ts'
 import type { RecordClaim } from './record.ts'
 
 /** Times that a corrupt part is fetched again. */
@@ -24,6 +30,8 @@ export interface ReceiveContext {
   budget: Budget
   meter: Meter
   timing: Timing
+  /** As {@link Connection.isFar} says. */
+  isFar: () => boolean
   signal: AbortSignal
 }
 
@@ -126,33 +134,58 @@ async function* prefetch(
 }
 
 /** One part, verified, in the buffer. */
-async function fetchPart(
+async function fetchPart(context: ReceiveContext, part: Part, buffer: Uint8Array): Promise<void> {
+  const { record } = context.claim
+  for (let fetched = 0; ; fetched++) {
+    const sha256 = context.isFar()
+      ? await fetchInPieces(context, part, buffer)
+      : await fetchInOne(context, part, buffer)
+    if (sha256 === part.sha256) return
+    context.meter.move(-part.sizeBytes)
+    if (fetched >= REFETCH_MAX) checkPart(record.reference, part, sha256)
+  }
+}
+
+/** Returns the SHA-256 of what came. */
+async function fetchInOne(
   { claim, content, budget, meter, signal }: ReceiveContext,
   part: Part,
   buffer: Uint8Array,
-): Promise<void> {
-  const { record } = claim
-  const range = rangeOfPart(BigInt(record.sizeBytes), record.partSizeBytes, part.number)
-  await budget.requests.acquire(1, signal)
-  try {
-    for (let fetched = 0; ; fetched++) {
-      const hash = createHash('sha256')
-      let filled = 0
-      const fill = (chunk: Uint8Array) => {
-        buffer.set(chunk, filled)
-        hash.update(chunk)
-        filled += chunk.length
-        meter.move(chunk.length)
-      }
-      await content.read(range, fill, signal)
-      const sha256 = hash.digest('hex')
-      if (sha256 === part.sha256) return
-      meter.move(-filled)
-      if (fetched >= REFETCH_MAX) checkPart(record.reference, part, sha256)
-    }
-  } finally {
-    budget.requests.release(1)
+): Promise<string> {
+  const hash = createHash('sha256')
+  let filled = 0
+  const fill = (chunk: Uint8Array) => {
+    buffer.set(chunk, filled)
+    hash.update(chunk)
+    filled += chunk.length
+    meter.move(chunk.length)
   }
+  await budget.requests.run(signal, (crowded) =>
+    content.read(place(claim, part), fill, signal, { crowded }),
+  )
+  return hash.digest('hex')
+}
+
+async function fetchInPieces(
+  { claim, content, budget, meter, signal }: ReceiveContext,
+  part: Part,
+  buffer: Uint8Array,
+): Promise<string> {
+  const range = place(claim, part)
+  await fetchPieces(range, budget.farRequests, signal, (piece, lane) => {
+    let filled = Number(piece.offset - range.offset)
+    const fill = (chunk: Uint8Array) => {
+      buffer.set(chunk, filled)
+      filled += chunk.length
+      meter.move(chunk.length)
+    }
+    return content.read(piece, fill, lane.signal, lane)
+  })
+  return sha256Of(buffer.subarray(0, part.sizeBytes))
+}
+
+function place({ record }: RecordClaim, part: Part) {
+  return rangeOfPart(BigInt(record.sizeBytes), record.partSizeBytes, part.number)
 }
 
 /** Which parts in the scratch are good. What lies behind the artifact's end is cut off. */

@@ -19,6 +19,11 @@ export function retryDelayMs(
   return Math.max(random() * bound, Math.min(asked, timing.retryMaxMs))
 }
 
+/** Whether whoever is asked has too much to do (S3 says `SlowDown`), so that fewer should ask at once. */
+export function isCrowded({ code }: Pick<ArtifactError, 'code'>): boolean {
+  return code === 'overloaded' || code === 'store_unavailable'
+}
+
 /** Waits; throws `interrupted` when a signal fires meanwhile. */
 export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   try {

@@ -13,15 +13,11 @@ import {
   createContentHasher,
   sha256Of,
 } from '../verify/digest.ts'
-import {
-  type Budget,
-  type BufferPool,
-  countBuffers,
-  createBufferPool,
-  createSemaphore,
-  type Semaphore,
-} from './budget.ts'
+import { type Budget, type BufferPool, countBuffers, createBufferPool } from './budget.ts'
+import { type Connection, isSlow, patienceMs } from './connection.ts'
 import { interrupted } from './interruption.ts'
+import type { Lanes } from './lanes.ts'
+import { createSemaphore } from './semaphore.ts'
 import { type OutgoingPart, type SendContext, sendPart } from './send-part.ts'
 import { type FileSource, type Source, sourceChanged } from './source.ts'
 
@@ -51,8 +47,8 @@ export interface SentContent {
 
 interface ReadPart {
   part: OutgoingPart
-  /** What it waits for before it goes out. */
-  turn: Semaphore
+  /** Where it waits for its turn to go out. */
+  lanes: Lanes
   /** Gives the memory back. */
   release(): void
 }
@@ -75,15 +71,11 @@ export async function sendAll(
   const hasher = createContentHasher(plan.partSizeBytes)
   const running = new Set<Promise<void>>()
   let sentBytes = 0n
+  let skippedBytes = 0
 
-  const deliver = async ({ part, turn, release }: ReadPart): Promise<void> => {
+  const deliver = async ({ part, lanes, release }: ReadPart): Promise<void> => {
     try {
-      await turn.acquire(1, signal)
-      try {
-        await sendPart({ ...context, signal }, part)
-      } finally {
-        turn.release(1)
-      }
+      await lanes.run(signal, (crowded) => sendPart({ ...context, signal, crowded }, part))
       context.meter.settle(part.sizeBytes)
       sentBytes += BigInt(part.sizeBytes)
     } finally {
@@ -97,13 +89,15 @@ export async function sendAll(
     failure.abort(error)
   }
   try {
-    const { slowMs } = context.connection.timing
-    const reading = { source, plan, hasher, pool, budget, signal, slowMs }
+    const { connection } = context
+    const countMoved = () => Number(context.meter.bytes) - skippedBytes
+    const reading = { source, plan, hasher, pool, budget, signal, connection, countMoved }
     const parts =
       pool === undefined ? readTwice(reading, 1, budget.requests) : readBuffered(reading)
     for await (const read of parts) {
       if (isSkipped(plan, read.part)) {
         context.meter.skip(read.part.sizeBytes)
+        skippedBytes += read.part.sizeBytes
         read.release()
         continue
       }
@@ -168,8 +162,10 @@ interface Reading {
   pool: (BufferPool & { sizeBytes: number }) | undefined
   budget: Budget
   signal: AbortSignal
-  /** Who waits for memory for so long has a slow network. */
-  slowMs: number
+  /** Who waits for memory for the patience of this has a slow network. */
+  connection: Connection
+  /** Bytes that went out so far. */
+  countMoved: () => number
 }
 
 /** Buffers for the parts, or none when a part takes more than half of the memory. */
@@ -206,13 +202,14 @@ function isSkipped({ held, isSending }: SendPlan, part: Part): boolean {
 }
 
 async function* readBuffered(reading: Reading): AsyncGenerator<ReadPart> {
-  const { source, plan, hasher, pool, budget, signal, slowMs } = reading
+  const { source, plan, hasher, pool, budget, signal } = reading
   if (pool === undefined) return
+  const beganAtMs = performance.now()
   const count = countKnown(source, plan)
   for (let number = 1; count === undefined || number <= count; number++) {
     if (signal.aborted) throw interrupted(signal.reason)
-    const buffer = await acquireSoon(pool, source, slowMs, signal)
-    // The network is slow: many requests side by side make up for it, and memory for none of them.
+    const buffer = await acquireUnlessSlow(pool, reading, beganAtMs)
+    // Many requests side by side make up for it, and memory for none of them.
     if (buffer === undefined) return yield* readTwice(reading, number, budget.farRequests)
     const filled = await fillBuffer(source, buffer, hasher, signal)
     if (filled === 0) return pool.release(buffer)
@@ -223,41 +220,38 @@ async function* readBuffered(reading: Reading): AsyncGenerator<ReadPart> {
     if (isShort && source.kind === 'file') await source.checkEnd(hasher.sizeBytes, signal)
     yield {
       part: bufferedPart(part, buffer.subarray(0, filled)),
-      turn: budget.requests,
+      lanes: budget.requests,
       release: () => pool.release(buffer),
     }
     if (isShort) return
   }
 }
 
-/** A buffer; `undefined` when a file waits in vain for one, since it can do without. */
-async function acquireSoon(
+/** A buffer; `undefined` when a file waits for one since the network is slow: it can do without. */
+async function acquireUnlessSlow(
   pool: BufferPool,
-  source: Source,
-  waitMs: number,
-  signal: AbortSignal,
+  { source, signal, connection, countMoved }: Reading,
+  beganAtMs: number,
 ): Promise<Uint8Array | undefined> {
   const ready = pool.tryAcquire()
   if (ready !== undefined || source.kind !== 'file') return ready ?? pool.acquire(signal)
-  const patience = AbortSignal.timeout(waitMs)
-  try {
-    return await pool.acquire(AbortSignal.any([signal, patience]))
-  } catch (error) {
-    if (signal.aborted || !patience.aborted) throw error
-    return undefined
+  for (;;) {
+    const patience = AbortSignal.timeout(patienceMs(connection))
+    try {
+      return await pool.acquire(AbortSignal.any([signal, patience]))
+    } catch (error) {
+      if (signal.aborted || !patience.aborted) throw error
+      if (isSlow(connection.timing, countMoved(), beganAtMs)) return undefined
+    }
   }
 }
 
 /** Parts from `first` on that no memory is for: hashed in one reading of the file, sent in another. */
-async function* readTwice(
-  reading: Reading,
-  first: number,
-  turn: Semaphore,
-): AsyncGenerator<ReadPart> {
+async function* readTwice(reading: Reading, first: number, lanes: Lanes): AsyncGenerator<ReadPart> {
   const { source, plan, hasher, signal } = reading
   if (source.kind !== 'file') return
   // One part ahead of those on their way: no more than that is hashed before it can be sent.
-  const ahead = createSemaphore(turn.total + 1)
+  const ahead = createSemaphore(lanes.total + 1)
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
   const parts = planParts(source.sizeBytes, plan.partSizeBytes).slice(first - 1)
   for (const { number, offset, sizeBytes } of parts) {
@@ -269,7 +263,11 @@ async function* readTwice(
       left -= read
     }
     const part = { number, sizeBytes, sha256: digestOf(hasher, number) }
-    yield { part: filePart(source, part, offset), turn, release: () => ahead.release(1) }
+    yield {
+      part: filePart(source, part, offset),
+      lanes,
+      release: () => ahead.release(1),
+    }
   }
 }
 

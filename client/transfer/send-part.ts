@@ -8,7 +8,7 @@ import { call, isPassing, PATIENT_TRIES, parseFailure, readText } from '../api.t
 import type { Connection, HttpReply } from './connection.ts'
 import type { GrantBatcher } from './grant-batcher.ts'
 import type { Meter } from './meter.ts'
-import { pause, retryDelayMs } from './retry.ts'
+import { isCrowded, pause, retryDelayMs } from './retry.ts'
 import { watchForStall } from './stall.ts'
 
 /** Times a part is sent at most. */
@@ -38,6 +38,8 @@ export interface SendContext {
   signal: AbortSignal
   /** When something moved last, by `performance.now()`; shared by all parts of an upload. */
   lastMove: { atMs: number }
+  /** Hears that the store asks for fewer requests at once. */
+  crowded?: (() => void) | undefined
 }
 
 /** What an answer of the store means. */
@@ -70,6 +72,7 @@ export async function sendPart(context: SendContext, part: OutgoingPart): Promis
     }
     if (verdict.kind === 'refused-grant' && ++refusedGrants > REFUSED_GRANTS_MAX)
       throw verdict.error
+    if (isCrowded(verdict.error)) context.crowded?.()
     const quietMs = performance.now() - context.lastMove.atMs
     if (tries >= TRIES_MAX || quietMs > connection.timing.noProgressMs) throw verdict.error
     await pause(retryDelayMs(connection.timing, tries, verdict.error), signal)

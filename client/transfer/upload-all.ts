@@ -6,7 +6,7 @@ import { basename, dirname, join } from 'node:path'
 import { DEFAULT_PART_LIMITS } from '../../schemas/part-plan.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { call } from '../api.ts'
-import { createBudget, createSemaphore, DEFAULT_CONCURRENCY } from './budget.ts'
+import { createBudget, DEFAULT_CONCURRENCY } from './budget.ts'
 import type { Connection } from './connection.ts'
 import { interrupted } from './interruption.ts'
 import { newEntry, openJournal } from './journal.ts'
@@ -19,6 +19,7 @@ import {
   filesAtOnce,
   type TotalMeter,
 } from './many.ts'
+import { createSemaphore } from './semaphore.ts'
 import { uploadWithin } from './upload.ts'
 import type { UploadOptions, UploadResult } from './upload-job.ts'
 import {

@@ -30,7 +30,7 @@ export interface UploadOptions {
   expectSha256?: string | undefined
   /** How the server convinces itself [as the server is set]. */
   policy?: SealPolicy | undefined
-  /** Parts on their way at once [6; up to 16 where the network is slow]. */
+  /** Parts on their way at once [6; up to 32 where the network is slow]. */
   concurrency?: number | undefined
   /** Memory for parts, in bytes [128 MiB]. */
   memoryBytes?: number | undefined

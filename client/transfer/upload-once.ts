@@ -112,12 +112,9 @@ async function uploadSmall(
   await using report = createServerReport(job, upload)
   const context = createContext(job, upload, grants)
   for (const part of digest.parts) {
-    await job.budget.requests.acquire(1, job.signal)
-    try {
-      await sendPart(context, bufferedPart(part, bytes))
-    } finally {
-      job.budget.requests.release(1)
-    }
+    await job.budget.requests.run(job.signal, (crowded) =>
+      sendPart({ ...context, crowded }, bufferedPart(part, bytes)),
+    )
     job.meter.settle(part.sizeBytes)
   }
   await report.end()

@@ -5,7 +5,6 @@
  * Sending a batch again is safe: every file keeps the upload id it got when it was read, and the
  * server answers for an id that it knows as it did the first time.
  */
-import { randomUUID } from 'node:crypto'
 import type { Artifact } from '../../schemas/artifact.ts'
 import { BATCH_CONTENT_BYTES_MAX, BATCH_MAX } from '../../schemas/batch.ts'
 import { parseProblem } from '../../schemas/problem-document.ts'
@@ -14,13 +13,15 @@ import { formatReference } from '../../schemas/reference.ts'
 import { type CallReply, call, isPassing, PATIENT_TRIES } from '../api.ts'
 import { createSlab, type Slab } from '../disk/slab.ts'
 import { type ContentDigest, createContentHasher } from '../verify/digest.ts'
-import type { Budget, Semaphore } from './budget.ts'
+import type { Budget } from './budget.ts'
 import type { Connection } from './connection.ts'
 import { pause, retryDelayMs } from './retry.ts'
 import { checkSealed } from './seal.ts'
+import type { Semaphore } from './semaphore.ts'
 import { fillBuffer } from './send-all.ts'
 import { openFileSource } from './source.ts'
 import { checkDeclared } from './upload.ts'
+import { newUploadId } from './upload-id.ts'
 import type { UploadOptions, UploadResult } from './upload-job.ts'
 
 /** Batches on their way at the same time. */
@@ -162,7 +163,7 @@ async function readSmall(
   const digest = hasher.finish()
   await source.checkEnd(digest.sizeBytes, signal)
   const own = { ...options, contentType: contentType ?? options.contentType }
-  return { id: randomUUID(), name, bytes, digest, options: own }
+  return { id: newUploadId(), name, bytes, digest, options: own }
 }
 
 /** Sends what was read until every file has an outcome. */

@@ -14,6 +14,7 @@ import { ensureRun } from '../records/tasks.ts'
 import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
 
 import { countActiveUploads, findUpload, insertUpload, lockToken } from '../records/uploads.ts'
+import { blobKeyOf } from '../stores/blob-key.ts'
 import type { BlobPlan, BlobSession } from '../stores/store.ts'
 import { checkParts, grantParts, signGrants } from './grants.ts'
 import { ended, type Intake } from './session.ts'
@@ -65,7 +66,7 @@ async function openFresh(
   checkParts({ id: request.id, sizeBytes, partSizeBytes }, request.parts)
   const { openUploadsMax } = intake.settings
   const isNearLimit = await checkRoomForToken(intake.sql, token.id, openUploadsMax)
-  const key = `blobs/${request.id.slice(0, 2)}/${request.id}`
+  const key = blobKeyOf(request.id)
   const plan = { key, sizeBytes, partSizeBytes, contentType: request.contentType }
   const session = await beginFresh(intake, plan, request)
   const insert = () => insertOpened(intake, token, request, { plan, session, isNearLimit })
@@ -161,6 +162,7 @@ function dictatePartSize({ store, settings }: Intake, request: OpenUpload): numb
   const preferredBytes = Math.max(settings.partSizeBytes, store.limits.partSizeMinBytes)
   const partSizeBytes = choosePartSize(sizeBytes, {
     preferredBytes,
+    leastBytes: Math.max(DEFAULT_PART_LIMITS.leastBytes, store.limits.partSizeMinBytes),
     unknownSizeBytes: Math.min(
       preferredBytes * (DEFAULT_PART_LIMITS.unknownSizeBytes / DEFAULT_PART_LIMITS.preferredBytes),
       store.limits.partSizeMaxBytes,

@@ -25,6 +25,7 @@ import { ensureRuns } from '../records/tasks.ts'
 import { insertVerifying, type NewVerifying, takeVerifying } from '../records/upload-endings.ts'
 import type { UploadRecord } from '../records/upload-row.ts'
 import { findUpload } from '../records/uploads.ts'
+import { blobKeyOf } from '../stores/blob-key.ts'
 import { WHOLE_SESSION } from '../stores/store.ts'
 import type { Claim } from './reread.ts'
 import { LEASE_SECONDS, type Sealer } from './seal.ts'
@@ -187,7 +188,7 @@ async function openAll(
       claim,
       partSizeBytes,
       policy: settings.policy,
-      blobKey: `blobs/${request.id.slice(0, 2)}/${request.id}`,
+      blobKey: blobKeyOf(request.id),
       tokenId: token.id,
       tokenName: token.name,
       openedAt,

@@ -1,5 +1,5 @@
 /**
- * Keys of blobs: `blobs/<first 2 of the upload id>/<upload id>`.
+ * Keys of blobs: `blobs/<last 2 of the upload id>/<upload id>`.
  *
  *     key     = "blobs" 1*4("/" segment)
  *     segment = 1*64(ALPHA / DIGIT / "_" / "-")
@@ -13,6 +13,14 @@ const KEY = /^blobs(?:\/[A-Za-z0-9_-]{1,64}){1,4}$/
 
 /** Where the HTTP door for blobs begins; a key follows. */
 const DOOR = '/v1/'
+
+/**
+ * The key of a new upload's bytes. What follows the slash after `blobs` spreads them over folders, and
+ * is taken from the end of the id: at its beginning ids that clients make have the time.
+ */
+export function blobKeyOf(uploadId: string): string {
+  return `blobs/${uploadId.slice(-2)}/${uploadId}`
+}
 
 /** Whether a text has the shape of a key; nothing is looked up. */
 export function isBlobKey(text: string): boolean {
@@ -29,7 +37,7 @@ export function splitBlobKey(key: string): string[] {
   return key.split('/')
 }
 
-/** The path of a blob on this server, for example `/v1/blobs/0a/0a1b…`. */
+/** The path of a blob on this server, for example `/v1/blobs/0a/019b…0a`. */
 export function formatBlobPath(key: string): string {
   return `${DOOR}${splitBlobKey(key).join('/')}`
 }

@@ -24,6 +24,8 @@ const QUEUE_PACKETS = 10_000
 export interface Wire extends AsyncDisposable {
   servers: string
   clients: string
+  /** Of the program that is the wire; with SIGUSR1 what it loses begins anew. */
+  pid: number
 }
 
 /** Why there can be no such wire here; `undefined` when there can. */
@@ -49,7 +51,8 @@ export async function layWire(control: string): Promise<Wire> {
   }
   const ends = [near, far]
   await using stack = new AsyncDisposableStack()
-  stack.defer(await startWire(near.device, far.device))
+  const { pid, stop } = await startWire(near.device, far.device)
+  stack.defer(stop)
   const remove = () => {
     for (const { name } of ends) execFileSync('ip', ['netns', 'del', name], { stdio: 'ignore' })
   }
@@ -72,12 +75,13 @@ export async function layWire(control: string): Promise<Wire> {
   return {
     servers: near.name,
     clients: far.name,
+    pid,
     [Symbol.asyncDispose]: () => held.disposeAsync(),
   }
 }
 
-/** Starts the program that is the wire; resolves to what stops it, once both devices are there. */
-async function startWire(near: string, far: string): Promise<() => Promise<void>> {
+/** Starts the program that is the wire; resolves once both devices are there. */
+async function startWire(near: string, far: string) {
   const program = join(import.meta.dirname, 'wire.py')
   const words = [program, near, far, String(DELAY_MS), String(LOSS_PERCENT)]
   // It ends with its input, and so with this program.
@@ -91,8 +95,9 @@ async function startWire(near: string, far: string): Promise<() => Promise<void>
       throw new Error(`Cannot lay a wire: it ended with ${code}`)
     }),
   ])
-  return async () => {
+  const stop = async () => {
     wire.stdin.end()
     await ended
   }
+  return { pid: wire.pid ?? 0, stop }
 }

@@ -12,24 +12,33 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DELAY_MS, findFarObstacle, LOSS_PERCENT, layWire, NEAR_ADDRESS } from './far-wire.ts'
 import { type Field, openField } from './field.ts'
-import { makeFile } from './loads.ts'
-import type { Options } from './options.ts'
+import { makeFile, makeFolder } from './loads.ts'
+import type { FarLoad, FarWire, Options } from './options.ts'
 import { Measured } from './readme-tables.ts'
 import { type Row, runRounds, type Verb } from './rounds.ts'
 import type { Voice } from './section.ts'
 import { cleanWhenStopped } from './stopping.ts'
 import { formatTable, spread } from './table.ts'
+import type { Load, Tool } from './tools.ts'
 
 const MIB = 1024 ** 2
 /** A single stream is slow here, and as slow with less to move. */
 const SINGLE_STREAM_SHARE = 8
+/** By default these move a file of some 100 MiB as one stream. */
+const ONE_STREAM: Record<Verb, readonly string[]> = {
+  upload: ['curl', 'rclone'],
+  get: ['curl', 'rclone', 'lib-storage'],
+}
+const SMALL_BYTES = 1024
+const FOLDER_FILES = 100
+const FOLDER_EACH_BYTES = 4096
 /** Floors that hash know no network. */
 const FAR_TOOLS = ['ours-s3', 'ours-files', 'aws', 'rclone', 'restic', 'lib-storage', 'curl']
 
 /** Measures over the far network; what keeps this machine from it is said in place of a table. */
 export async function measureFar(options: Options, program: string, voice: Voice): Promise<void> {
-  if (options.farClients !== undefined)
-    return await measureInside(options, program, options.farClients, voice)
+  if (options.farWire !== undefined)
+    return await measureInside(options, program, options.farWire, voice)
   const obstacle = findFarObstacle()
   if (obstacle !== undefined) {
     const text = `The far network is left out: ${obstacle}.`
@@ -43,7 +52,7 @@ export async function measureFar(options: Options, program: string, voice: Voice
     const json = join(folder, 'far.json')
     await repeatInside(wire.servers, [
       ...['--only', 'far', '--program', program],
-      ...['--far-clients', wire.clients, '--json', json],
+      ...['--far-clients', wire.clients, '--far-wire', String(wire.pid), '--json', json],
     ])
     for (const section of Measured.parse(JSON.parse(await readFile(json, 'utf8'))).sections)
       voice.show(section)
@@ -65,63 +74,96 @@ async function repeatInside(namespace: string, flags: readonly string[]): Promis
 async function measureInside(
   options: Options,
   program: string,
-  clients: string,
+  { clients, pid }: FarWire,
   voice: Voice,
 ): Promise<void> {
   const far = { ...options, tools: options.tools ?? FAR_TOOLS }
-  const bytes = options.farBytes
-  await using field = await openField({ options: far, program, bytes, host: NEAR_ADDRESS })
-  const single = bytes / SINGLE_STREAM_SHARE
-  const network = `${DELAY_MS * 2} ms there and back, ${LOSS_PERCENT} % of packets lost each way, ${options.farControl}`
-  for (const verb of options.farVerbs) {
-    const rows: FarRow[] = []
-    for (const size of [bytes, single])
-      rows.push(...(await measureSize(verb, field, size, far, clients, voice)))
-    const title = `${verb} over the far network`
-    const about = `${network} · ${field.about}`
-    voice.show({ title, about, text: formatFar(verb, rows), data: { verb, rows } })
+  await using field = await openField({
+    options: far,
+    program,
+    bytes: options.farBytes,
+    host: NEAR_ADDRESS,
+  })
+  // Every run meets the same weather.
+  const begin = ['bash', '-c', 'kill -USR1 "$0" && exec "$@"', String(pid)]
+  const over: Over = {
+    field,
+    options: far,
+    voice,
+    prefix: [...begin, 'ip', 'netns', 'exec', clients],
   }
+  const wire = `${DELAY_MS * 2} ms there and back, ${LOSS_PERCENT} % of packets lost at random each way, the same for every run`
+  const about = `${wire} · ${options.farControl}, packets of 1,500 bytes · ${field.about}`
+  for (const load of options.farLoads)
+    for (const verb of options.farVerbs) {
+      const rows = await MEASURES[load](verb, over)
+      const title = `${verb} over the far network: ${load}`
+      voice.show({ title, about, text: formatFar(verb, rows), data: { verb, rows } })
+    }
+}
+
+interface Over {
+  field: Field
+  options: Options
+  voice: Voice
+  /** Of every command: it runs on the other end. */
+  prefix: readonly string[]
+}
+
+const MEASURES: Record<FarLoad, (verb: Verb, over: Over) => Promise<FarRow[]>> = {
+  async large(verb, over) {
+    const { field, options } = over
+    const isSingle = ({ key }: Tool) => ONE_STREAM[verb].includes(key)
+    const many = field.tools.filter((tool) => !isSingle(tool))
+    const load = await makeFile(field.folder, options.farBytes)
+    const rows = await measureLoad(verb, many, load, over)
+    const less = await makeFile(field.folder, options.farBytes / SINGLE_STREAM_SHARE)
+    return [...rows, ...(await measureLoad(verb, field.tools.filter(isSingle), less, over))]
+  },
+  async small(verb, over) {
+    const load = await makeFile(over.field.folder, SMALL_BYTES)
+    return measureLoad(verb, over.field.tools, load, over)
+  },
+  async folder(verb, over) {
+    const load = await makeFolder(over.field.folder, FOLDER_FILES, FOLDER_EACH_BYTES)
+    return measureLoad(verb, over.field.tools, load, over)
+  },
 }
 
 interface FarRow extends Row {
-  bytes: number
+  load: Pick<Load, 'title' | 'bytes'>
 }
 
-/** All but the single stream move all of it. */
-async function measureSize(
+async function measureLoad(
   verb: Verb,
-  field: Field,
-  bytes: number,
-  options: Options,
-  clients: string,
-  voice: Voice,
+  tools: readonly Tool[],
+  load: Load,
+  { options, voice, prefix }: Over,
 ): Promise<FarRow[]> {
-  const isSingle = bytes !== options.farBytes
-  const tools = field.tools.filter(({ key }) => (key === 'curl') === isSingle)
-  const load = await makeFile(field.folder, bytes)
-  const prefix = ['ip', 'netns', 'exec', clients]
   const { rows } = await runRounds(verb, tools, load, options.rounds, voice.report, prefix)
-  await rm(load.path)
-  return rows.map((row) => ({ ...row, bytes }))
+  await rm(load.path, { recursive: true })
+  const { title, bytes } = load
+  return rows.map((row) => ({ ...row, load: { title, bytes } }))
 }
 
 function formatFar(verb: Verb, rows: readonly FarRow[]): string {
-  const rateOf = ({ bytes, samples }: FarRow) =>
-    spread(samples.map(({ wallSeconds }) => bytes / MIB / wallSeconds))
+  const rateOf = ({ load, samples }: FarRow) =>
+    spread(samples.map(({ wallSeconds }) => load.bytes / MIB / wallSeconds))
   const measured = rows.filter(({ samples }) => samples.length > 0)
   const of = (kind: Row['kind']) => measured.filter((row) => row.kind === kind)
   const single = Math.max(...of('floor').map((row) => rateOf(row).median))
   const best = Math.max(...of('peer').map((row) => rateOf(row).median))
   const ratio = (rate: number, to: number) => (Number.isFinite(to) ? (rate / to).toFixed(2) : '–')
   const lines = measured.map((row) => {
-    const { min, median, max } = rateOf(row)
-    const { samples, bytes } = row
+    const { samples, load } = row
+    const { median } = rateOf(row)
+    const wall = spread(samples.map(({ wallSeconds }) => wallSeconds))
     return [
       row.title,
-      String(bytes / MIB),
-      spread(samples.map(({ wallSeconds }) => wallSeconds)).median.toFixed(1),
-      median.toFixed(2),
-      `${min.toFixed(2)}–${max.toFixed(2)}`,
+      load.title,
+      wall.median.toFixed(2),
+      `${wall.min.toFixed(2)}–${wall.max.toFixed(2)}`,
+      median < 0.1 ? '–' : median.toFixed(2),
       ratio(median, single),
       ratio(median, best),
       spread(samples.map((each) => each.userSeconds + each.systemSeconds)).median.toFixed(2),
@@ -129,10 +171,10 @@ function formatFar(verb: Verb, rows: readonly FarRow[]): string {
   })
   const heads = [
     `far ${verb}`,
-    'MiB',
+    'moved',
     'wall s',
-    'MiB/s',
     'min–max',
+    'MiB/s',
     '× one stream',
     '× best peer',
     'CPU s',

@@ -9,6 +9,17 @@ import { VERBS, type Verb } from './rounds.ts'
 export const PARTS = ['upload', 'get', 'folder', 'start', 'memory', 'far'] as const
 export type PartName = (typeof PARTS)[number]
 
+/** What can cross the far network. */
+export const FAR_LOADS = ['large', 'small', 'folder'] as const
+export type FarLoad = (typeof FAR_LOADS)[number]
+
+export interface FarWire {
+  /** Network namespace. */
+  clients: string
+  /** Of the program that is the wire. */
+  pid: number
+}
+
 /** What `--only` is when it is not given: what takes minutes rather than hours. */
 const USUAL: readonly PartName[] = ['upload', 'get', 'folder', 'start']
 
@@ -26,6 +37,7 @@ export const HELP = `npm run bench -- [OPTION]…
   --s3-bucket NAME     its bucket [bench]
   --far-size SIZE      what crosses the far network [64MiB]
   --far-verb VERB,…    of upload, get [both]
+  --far-load LOAD,…    of large, small (a file of 1 KiB), folder (100 of 4 KiB) [all]
   --far-control NAME   congestion control of both its ends [cubic]
   --memory-size SIZE   the large file of the memory part [10GiB]
   --json PATH          every sample, for machines
@@ -49,13 +61,14 @@ export interface Options {
   s3: { endpoint: string; bucket: string } | undefined
   farBytes: number
   farVerbs: readonly Verb[]
+  farLoads: readonly FarLoad[]
   farControl: string
   memoryBytes: number
   json: string | undefined
   readme: readonly string[]
   isSelfCheck: boolean
-  /** Network namespace of the clients: set by the far part for the process that it starts. */
-  farClients: string | undefined
+  /** The wire, as its clients need it: set by the far part for the process that it starts. */
+  farWire: FarWire | undefined
 }
 
 const split = (text: string) => text.split(',').filter(Boolean)
@@ -78,7 +91,9 @@ export function parseOptions(words: readonly string[]): Options {
       'far-size': { type: 'string', default: '64MiB' },
       'far-verb': { type: 'string', default: 'upload,get' },
       'far-control': { type: 'string', default: 'cubic' },
+      'far-load': { type: 'string', default: FAR_LOADS.join(',') },
       'far-clients': { type: 'string' },
+      'far-wire': { type: 'string' },
       'memory-size': { type: 'string', default: '10GiB' },
       json: { type: 'string' },
       'write-readme': { type: 'string', default: '' },
@@ -103,7 +118,8 @@ export function parseOptions(words: readonly string[]): Options {
     json: values.json,
     readme: split(values['write-readme']),
     isSelfCheck: values['self-check'],
-    farClients: values['far-clients'],
+    farLoads: FAR_LOADS.filter((load) => split(values['far-load']).includes(load)),
+    farWire: parseWire(values['far-clients'], values['far-wire']),
   }
 }
 
@@ -119,6 +135,10 @@ export function shrink(options: Options): Options {
     memoryBytes: parseSize('1MiB'),
     workFolder: options.workFolder ?? tmpdir(),
   }
+}
+
+function parseWire(clients: string | undefined, pid: string | undefined): FarWire | undefined {
+  return clients === undefined || pid === undefined ? undefined : { clients, pid: Number(pid) }
 }
 
 function parsePart(text: string): PartName {

@@ -11,12 +11,13 @@
  * take on disk and the programs in memory. With `--folder` the records stay there
  * and are used again. Nothing is asserted.
  */
-import { createHash, randomBytes, randomInt, randomUUID } from 'node:crypto'
-import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { createHash, randomBytes, randomInt } from 'node:crypto'
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Agent, request } from 'undici'
+import { newUploadId } from '../../client/transfer/upload-id.ts'
 import { formatTilePath, TILE_WIDTH } from '../../client/verify/tile.ts'
 import { OpenedUpload } from '../../schemas/upload.ts'
 import { openSite } from '../support/serve-process.ts'
@@ -33,8 +34,8 @@ const { values } = parseArgs({
     json: { type: 'string' },
     servers: { type: 'boolean', default: false },
     clients: { type: 'string', default: '16' },
-    seconds: { type: 'string', default: '8' },
-    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '4' },
+    rounds: { type: 'string', default: '2' },
     share: { type: 'string', default: '0.25' },
   },
 })
@@ -66,6 +67,7 @@ if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(me
 
 async function compareServers() {
   // The embedded Postgres runs as another user when this runs as root, and must reach its folder.
+  await mkdir(folder, { recursive: true })
   await chmod(folder, 0o711)
   const samples = await measureServers({
     clients: Number(values.clients),
@@ -216,7 +218,7 @@ async function sealBatchOfOne(to: Subject): Promise<void> {
 function makeContent() {
   const content = randomBytes(1024)
   const sha256 = createHash('sha256').update(content).digest('hex')
-  return { content, sha256, id: randomUUID() }
+  return { content, sha256, id: newUploadId() }
 }
 
 async function get(to: Subject, path: string): Promise<void> {

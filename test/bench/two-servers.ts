@@ -1,19 +1,20 @@
 /**
  * Control traffic through one server process and through two, over one Postgres and one bucket:
  *
- *     npm run bench:scale -- --servers [--clients 16] [--seconds 8] [--rounds 3] [--share 0.25]
+ *     npm run bench:scale -- --servers [--clients 16] [--seconds 4] [--rounds 2] [--share 0.25]
  *
- * Every client opens an upload (with its grant), reports progress, and gets a record and a grant for
- * its bytes, over and over. It uses the servers by a list of addresses, one after the other. All
- * programs share the cores of this machine, so each server is held to a share of one core: two of
- * them then have what a second machine would bring. Without the share all compete, and only what the
- * same work costs can be compared. Nothing is asserted.
+ * Reading, a client gets a record and a grant for its bytes, over and over; writing, it opens an upload
+ * (with its grant) and reports progress. It uses the servers by a list of addresses, one after the
+ * other. All programs share the cores of this machine, so each server is held to a share of one core:
+ * two of them then have what a second machine would bring. Without the share all compete, and only
+ * what the same work costs can be compared. Nothing is asserted.
  */
-import { randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Agent, request } from 'undici'
-import { OpenedUpload } from '../../schemas/upload.ts'
+import { newUploadId } from '../../client/transfer/upload-id.ts'
+import { type Grant, OpenedUpload } from '../../schemas/upload.ts'
 import { openDatabase } from '../../server/records/database.ts'
 import { startEmbeddedPostgres } from '../../server/records/embedded-postgres.ts'
 import { prepareDatabase } from '../../server/records/roles.ts'
@@ -33,8 +34,13 @@ export interface ServersOptions {
   say: (line: string) => void
 }
 
+/** What the clients do; writing ends in commits, which wait for the disk of Postgres. */
+const KINDS = ['read', 'write'] as const
+type Kind = (typeof KINDS)[number]
+
 /** What some servers did in one round. */
 export interface ServersSample {
+  kind: Kind
   servers: number
   isHeld: boolean
   requests: number
@@ -92,12 +98,14 @@ export async function measureServers(options: ServersOptions): Promise<ServersSa
       token ||= site.token
     }
     if (running.length < 2) continue
-    for (let round = -1; round < options.rounds; round++)
-      for (const count of [1, 2]) {
-        const sample = await runRound(options, running.slice(0, count), token, postgresPid)
-        // The first round warms up.
-        if (round >= 0) samples.push({ ...sample, isHeld })
-      }
+    for (const kind of KINDS)
+      for (let round = -1; round < options.rounds; round++)
+        for (const count of [1, 2]) {
+          const servers = running.slice(0, count)
+          const sample = await runRound(options, kind, servers, token, postgresPid)
+          // The first round warms up.
+          if (round >= 0) samples.push({ ...sample, isHeld })
+        }
   }
   return samples
 }
@@ -105,31 +113,31 @@ export async function measureServers(options: ServersOptions): Promise<ServersSa
 /** Prints what was measured, one line for each kind of round. */
 export function sayServers(samples: readonly ServersSample[], say: (line: string) => void): void {
   say(
-    '\nservers             requests/s   min–max      server CPU   Postgres CPU   client CPU  ms/1000 requests',
+    `\n${'servers'.padEnd(24)} requests/s    min–max  ms of CPU for a request: servers  Postgres  clients`,
   )
-  for (const isHeld of [true, false])
-    for (const servers of [1, 2]) {
-      const those = samples.filter((each) => each.isHeld === isHeld && each.servers === servers)
-      if (those.length === 0) continue
-      const rates = those
-        .map(({ requests, seconds }) => requests / seconds)
-        .toSorted((a, b) => a - b)
-      const requests = those.reduce((sum, each) => sum + each.requests, 0)
-      const cost = (of: (sample: ServersSample) => number) =>
-        ((1e6 * those.reduce((sum, each) => sum + of(each), 0)) / requests).toFixed(0).padStart(11)
-      const rate = (at: number) => (rates.at(at) ?? 0).toFixed(0)
-      say(
-        [
-          `${servers} ${isHeld ? 'held to a share' : 'free'}`.padEnd(18),
-          rate(Math.floor(rates.length / 2)).padStart(10),
-          `${rate(0)}–${rate(-1)}`.padStart(12),
-          cost((each) => each.serverCpuSeconds.reduce((sum, one) => sum + one, 0)),
-          cost((each) => each.postgresCpuSeconds),
-          cost((each) => each.clientCpuSeconds),
-        ].join('  '),
-      )
-    }
+  const titles = new Set(samples.map(titleOf))
+  for (const title of titles) {
+    const those = samples.filter((each) => titleOf(each) === title)
+    const rates = those.map(({ requests, seconds }) => requests / seconds).toSorted((a, b) => a - b)
+    const requests = those.reduce((sum, each) => sum + each.requests, 0)
+    const cost = (of: (sample: ServersSample) => number) =>
+      ((1000 * those.reduce((sum, each) => sum + of(each), 0)) / requests).toFixed(2)
+    const rate = (at: number) => (rates.at(at) ?? 0).toFixed(0)
+    say(
+      [
+        title.padEnd(24),
+        rate(Math.floor(rates.length / 2)).padStart(10),
+        `${rate(0)}–${rate(-1)}`.padStart(10),
+        cost((each) => each.serverCpuSeconds.reduce((sum, one) => sum + one, 0)).padStart(33),
+        cost((each) => each.postgresCpuSeconds).padStart(9),
+        cost((each) => each.clientCpuSeconds).padStart(8),
+      ].join(' '),
+    )
+  }
 }
+
+const titleOf = ({ kind, servers, isHeld }: ServersSample) =>
+  `${kind}, ${servers} ${isHeld ? 'held' : 'free'}`
 
 async function prepare(
   url: string,
@@ -150,6 +158,7 @@ async function readPostmaster(folder: string): Promise<number> {
 
 async function runRound(
   { clients, seconds }: ServersOptions,
+  kind: Kind,
   servers: readonly Running[],
   token: string,
   postgresPid: number,
@@ -169,12 +178,13 @@ async function runRound(
   let requests = 0
   const client = async (_: unknown, first: number) => {
     for (let turn = first; performance.now() < stopAt; turn++)
-      requests += await talk(agent, servers[turn % servers.length]?.url ?? '', token, sealed)
+      requests += await talk[kind](agent, servers[turn % servers.length]?.url ?? '', token, sealed)
   }
   await Promise.all(Array.from({ length: clients }, client))
   const took = (performance.now() - began) / 1000
   const { user, system } = process.cpuUsage(own)
   return {
+    kind,
     servers: servers.length,
     requests,
     seconds: took,
@@ -184,33 +194,52 @@ async function runRound(
   }
 }
 
-const SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
-
-/** What one client asks of a server in one turn; returns how many requests that were. */
-async function talk(agent: Agent, url: string, token: string, sealed: string): Promise<number> {
-  const id = randomUUID()
-  const sizeBytes = 1_048_576
-  const opened = OpenedUpload.parse(
-    await ask(agent, token, 'POST', `${url}/v1/uploads`, {
-      ...{ id, task: 'servers', run: 0, name: id, sizeBytes: String(sizeBytes), sha256: SHA256 },
-      parts: [{ number: 1, sizeBytes, sha256: SHA256 }],
-    }),
-  )
-  if (opened.outcome !== 'open' || opened.grants.length === 0) throw new Error('no grant')
-  await ask(agent, token, 'PUT', `${url}/v1/uploads/${id}/progress`, {
-    ...{ bytes: '1024', totalBytes: String(sizeBytes), attempt: 1 },
-  })
-  await ask(agent, token, 'GET', `${url}/v1/tasks/servers/runs/1/artifacts/${sealed}`)
-  await ask(agent, token, 'GET', `${url}/v1/tasks/servers/runs/1/content/${sealed}`)
-  return 4
+/** What one client asks of a server in one turn; each returns how many requests that were. */
+const talk = {
+  async read(agent: Agent, url: string, token: string, sealed: string): Promise<number> {
+    await ask(agent, token, 'GET', `${url}/v1/tasks/servers/runs/0/artifacts/${sealed}`)
+    await ask(agent, token, 'GET', `${url}/v1/tasks/servers/runs/0/content/${sealed}`)
+    return 2
+  },
+  async write(agent: Agent, url: string, token: string): Promise<number> {
+    const { id } = await open(agent, url, token)
+    await ask(agent, token, 'PUT', `${url}/v1/uploads/${id}/progress`, {
+      ...{ bytes: '1024', totalBytes: String(CONTENT.length), attempt: 1 },
+    })
+    return 2
+  },
 }
 
-/** An artifact of no bytes to ask for; its name. */
+const CONTENT = Buffer.alloc(1_048_576, 'turtles all the way down')
+const sha256 = createHash('sha256').update(CONTENT).digest('hex')
+const parts = [{ number: 1, sizeBytes: CONTENT.length, sha256 }]
+const sizeBytes = String(CONTENT.length)
+
+/** Opens an upload; its id, which is its name too, and the grant for its only part. */
+async function open(
+  agent: Agent,
+  url: string,
+  token: string,
+): Promise<{ id: string; grant: Grant }> {
+  const id = newUploadId()
+  const opened = OpenedUpload.parse(
+    await ask(agent, token, 'POST', `${url}/v1/uploads`, {
+      ...{ id, task: 'servers', run: 0, name: id, sizeBytes, sha256, parts },
+    }),
+  )
+  const grant = opened.outcome === 'open' ? opened.grants[0] : undefined
+  if (grant === undefined) throw new Error('no grant')
+  return { id, grant }
+}
+
+/** An artifact to ask for; its name. */
 async function sealOne(agent: Agent, url: string, token: string): Promise<string> {
-  const id = randomUUID()
-  await ask(agent, token, 'POST', `${url}/v1/artifacts`, {
-    artifacts: [{ id, task: 'servers', run: 1, name: id, sha256: SHA256, content: '' }],
-  })
+  const { id, grant } = await open(agent, url, token)
+  const { method, headers } = grant
+  const put = await request(grant.url, { dispatcher: agent, method, headers, body: CONTENT })
+  await put.body.dump()
+  const claim = { sha256, sizeBytes, parts, receipt: false }
+  await ask(agent, token, 'POST', `${url}/v1/uploads/${id}/seal`, claim)
   return id
 }
 

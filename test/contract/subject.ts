@@ -35,7 +35,7 @@ const CONTENT_TYPE = 'text/plain'
 
 export function newKey(): string {
   const id = randomUUID()
-  return `blobs/${id.slice(0, 2)}/${id}`
+  return `blobs/${id.slice(-2)}/${id}`
 }
 
 export const sha256Of = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')

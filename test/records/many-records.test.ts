@@ -5,6 +5,7 @@
  * Tables of this size Postgres reads whole where that is cheaper. Here it is told to do so only where
  * no index offers another way, as it does by itself with millions of rows.
  */
+import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openDatabase, type Sql } from '../../server/records/database.ts'
 import { deleteEvents } from '../../server/records/events.ts'
@@ -16,6 +17,7 @@ import {
   markPurged,
   markSealedPurged,
 } from '../../server/records/upload-endings.ts'
+import { listUploads } from '../../server/records/uploads.ts'
 import {
   findTurn,
   insertVerification,
@@ -120,6 +122,7 @@ async function askEverything(server: TestServer, sha256: string): Promise<void> 
   const record = addressOf({ task: 'turtle-db', run: 7, name: 'new' })
   for (const path of [
     ...['/v1/tasks?limit=100', '/v1/tasks/turtle-db/runs?after=900', '/v1/uploads?state=active'],
+    ...['/v1/uploads?state=sealed', '/v1/uploads?state=sealed&task=turtle-db'],
     ...['/v1/tasks/archive/runs/0/artifacts?limit=100', '/v1/tasks/archive/runs/0/SHA256SUMS'],
     ...[record, `${record}/parts`, `${record}/verifications`],
     '/v1/tasks/turtle-db/runs/latest/artifacts/db.dump',
@@ -172,6 +175,24 @@ test('a turn is found, and taken, among all', async () => {
   expect(found).toHaveLength(2)
   // One in a thousand, and that one agrees now.
   expect(await onlyFew(1000, (sql) => listFaults(sql, 20))).toHaveLength(19)
+})
+
+test('uploads of one state or one task are found among all', async () => {
+  const list = (state: 'sealed' | 'failed' | 'active', task?: string) => (sql: Sql) =>
+    listUploads(sql, { state, task, after: undefined, limit: 20 })
+  expect(await onlyFew(60, list('sealed'))).toHaveLength(20)
+  expect(await onlyFew(60, list('sealed', 'turtle-db'))).toHaveLength(20)
+  for (const state of ['failed', 'active'] as const)
+    for (const task of [undefined, 'turtle-db'])
+      expect(await onlyFew(60, list(state, task))).toEqual([])
+  // Half of them, one a minute.
+  const openedAt = new Date(UNTIL.getTime() - (UPLOADS / 2) * 60_000)
+  const after = { openedAt, id: randomUUID() }
+  const page = await onlyFew(60, (sql) =>
+    listUploads(sql, { state: 'sealed', task: undefined, after, limit: 20 }),
+  )
+  expect(page).toHaveLength(20)
+  expect(page.every((each) => each.openedAt <= openedAt)).toBe(true)
 })
 
 test('the sweep finds what ended among all', async () => {

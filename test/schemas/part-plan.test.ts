@@ -17,10 +17,11 @@ const TIB = 1024n ** 4n
 const anySize = fc.oneof(
   fc.bigInt({ min: 0n, max: SIZE_BYTES_MAX }),
   fc.bigInt({ min: 0n, max: 64n * TIB }),
-  fc.bigInt({ min: -3n, max: 3n }).map((near) => 16n * MIB * BigInt(PARTS_MAX) + near),
+  fc.bigInt({ min: -3n, max: 3n }).map((near) => 8n * MIB * BigInt(PARTS_MAX) + near),
 )
 const limits: fc.Arbitrary<PartLimits> = fc.record({
   preferredBytes: fc.integer({ min: 1, max: 64 * 1024 ** 2 }),
+  leastBytes: fc.integer({ min: 1, max: 64 * 1024 ** 2 }),
   unknownSizeBytes: fc.integer({ min: 1, max: 64 * 1024 ** 2 }),
   largestBytes: fc.integer({ min: 64 * 1024 ** 2, max: 5 * 1024 ** 3 }),
 })
@@ -55,12 +56,35 @@ describe('choosePartSize()', () => {
   })
 
   it('keeps the preferred size while it suffices, and grows by whole MiB after that', () => {
-    const edge = 16n * MIB * BigInt(PARTS_MAX)
-    expect(choosePartSize(0n, DEFAULT_PART_LIMITS)).toBe(16 * 1024 ** 2)
-    expect(choosePartSize(edge, DEFAULT_PART_LIMITS)).toBe(16 * 1024 ** 2)
+    const edge = 8n * MIB * BigInt(PARTS_MAX)
+    expect(choosePartSize(0n, DEFAULT_PART_LIMITS)).toBe(8 * 1024 ** 2)
+    expect(choosePartSize(edge, DEFAULT_PART_LIMITS)).toBe(8 * 1024 ** 2)
     const next = choosePartSize(edge + 1n, DEFAULT_PART_LIMITS) ?? 0
-    expect(next).toBeGreaterThan(16 * 1024 ** 2)
+    expect(next).toBeGreaterThan(8 * 1024 ** 2)
     expect(next % 1024 ** 2).toBe(0)
+  })
+
+  it.each([
+    [8n * MIB, 8, 1],
+    [8n * MIB + 1n, 5, 2],
+    [64n * MIB, 5, 13],
+    [160n * MIB, 5, 32],
+    [160n * MIB + 1n, 6, 27],
+    [224n * MIB, 7, 32],
+    [256n * MIB, 8, 32],
+    [1024n * MIB, 8, 128],
+  ])(
+    'cuts a modest artifact of %s bytes into parts of %s MiB, for streams side by side',
+    (size, mib, count) => {
+      const partSize = choosePartSize(size, DEFAULT_PART_LIMITS) ?? 0
+      expect(partSize).toBe(mib * 1024 ** 2)
+      expect(countParts(size, partSize)).toBe(count)
+    },
+  )
+
+  it('cuts nothing smaller than is preferred into less', () => {
+    const preferring = { ...DEFAULT_PART_LIMITS, preferredBytes: 1024 ** 2 }
+    expect(choosePartSize(3n * MIB, preferring)).toBe(1024 ** 2)
   })
 
   it('has a size for what is not known beforehand', () => {

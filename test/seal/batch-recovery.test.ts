@@ -24,7 +24,7 @@ const seal = async (sealer: Sealer, batch: SmallArtifact[]) =>
   codesOf((await sealBatch(stage.intake, sealer, principal, batch)).outcomes)
 const makeBatch = (task: string) =>
   ['a', 'b', 'c'].map((name) => makeSmall({ task, name }, `${task} ${name}`))
-const keyOf = ({ id }: SmallArtifact) => `blobs/${id.slice(0, 2)}/${id}`
+const keyOf = ({ id }: SmallArtifact) => `blobs/${id.slice(-2)}/${id}`
 const states = (batch: SmallArtifact[]) =>
   Promise.all(batch.map(async ({ id }) => (await stage.find(id)).state))
 

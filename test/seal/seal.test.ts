@@ -102,7 +102,7 @@ describe('sealUpload', () => {
   it('tells what was expected and found when the bytes were changed, as often as it is asked', async () => {
     const target = fresh()
     const { id } = await openAndSend(server, target, content, { policy: 'reread' })
-    const stored = join(server.storeFolder, 'incoming', 'blobs', id.slice(0, 2), id)
+    const stored = join(server.storeFolder, 'incoming', 'blobs', id.slice(-2), id)
     const bytes = await readFile(stored)
     bytes[100_000] = (bytes[100_000] ?? 0) ^ 1
     await writeFile(stored, bytes)

@@ -74,7 +74,7 @@ function describe(planted: Planted): NewArtifact {
     labels: planted.labels ?? {},
     policy: 'reread',
     store: 'file',
-    blobKey: `blobs/${uploadId.slice(0, 2)}/${uploadId}`,
+    blobKey: `blobs/${uploadId.slice(-2)}/${uploadId}`,
     blobTag: 'planted',
     openedAt: new Date(sealedAt.getTime() - planted.tookSeconds * 1000),
     tokenId: PLANTED_TOKEN,

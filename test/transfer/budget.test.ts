@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { createBufferPool, createSemaphore } from '../../client/transfer/budget.ts'
+import { createBufferPool } from '../../client/transfer/budget.ts'
 import { forEachLimited } from '../../client/transfer/limited.ts'
+import { createSemaphore } from '../../client/transfer/semaphore.ts'
 
 const never = new AbortController().signal
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
@@ -63,6 +64,18 @@ describe('createBufferPool()', () => {
       }),
       { numRuns: 50 },
     )
+  })
+
+  it('gives a buffer to who still waits, not to who gave up', async () => {
+    using pool = createBufferPool(createSemaphore(10), 10, 1)
+    const buffer = await pool.acquire(never)
+    const controller = new AbortController()
+    const givingUp = pool.acquire(controller.signal)
+    const waiting = pool.acquire(never)
+    controller.abort()
+    await expect(givingUp).rejects.toMatchObject({ code: 'interrupted' })
+    pool.release(buffer)
+    expect(await waiting).toBe(buffer)
   })
 })
 

@@ -37,7 +37,7 @@ beforeEach(async () => {
   connection = connect({
     url: proxy.url,
     token: server.token,
-    timing: { stallMs: 400, replyMs: 4000, retryFirstMs: 1, retryMaxMs: 5 },
+    timing: { stallMs: 400, replyMs: 4000, retryFirstMs: 1, retryMaxMs: 5, farMs: 600_000 },
   })
   task++
 })

@@ -25,7 +25,7 @@ beforeAll(async () => {
   connection = connect({
     url: proxy.url,
     token: server.token,
-    timing: { retryFirstMs: 1, retryMaxMs: 5 },
+    timing: { retryFirstMs: 1, retryMaxMs: 5, farMs: 600_000 },
   })
   await using source = await makeWorkFolder()
   bytes = await writeBytes(source.at('file'), 5 * PART + 1)

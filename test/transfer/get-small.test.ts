@@ -141,7 +141,7 @@ describe('getRun() of small artifacts', () => {
     await sendBatch(server, [makeSmall({ task: 'spoiled', name: 'b' }, 'also true')])
     if (item?.outcome !== 'sealed') throw new Error('it was not sealed')
     const id = item.artifact.uploadId
-    const path = `${server.storeFolder}/blobs/${id.slice(0, 2)}/${id}`
+    const path = `${server.storeFolder}/blobs/${id.slice(-2)}/${id}`
     await rm(path)
     await writeFile(path, 'lies')
     const got = await getRun(connection, 'spoiled', 0, work.at('out'))

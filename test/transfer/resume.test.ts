@@ -29,7 +29,7 @@ beforeEach(async () => {
   connection = connect({
     url: proxy.url,
     token: server.token,
-    timing: { retryFirstMs: 1, retryMaxMs: 5 },
+    timing: { retryFirstMs: 1, retryMaxMs: 5, farMs: 600_000 },
   })
   task++
 })

@@ -1,7 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { connect, get, upload } from '../../client/client.ts'
-import type { Connection } from '../../client/transfer/connection.ts'
+import { type Budget, createBudget } from '../../client/transfer/budget.ts'
+import type { Connection, Timing } from '../../client/transfer/connection.ts'
+import { getVouched } from '../../client/transfer/get.ts'
+import { fetchClaim } from '../../client/transfer/record.ts'
+import { uploadWithin } from '../../client/transfer/upload.ts'
 import { sha256Of } from '../../client/verify/digest.ts'
 import { writeBytes } from '../support/content.ts'
 import { type FaultProxy, type SeenRequest, startFaultProxy } from '../support/fault-proxy.ts'
@@ -19,6 +23,20 @@ let connection: Connection
 let work: WorkFolder
 let bytes: Buffer
 
+// Any network is slow by these measures, and none is far.
+const SLOW = { slowMs: 0, slowBytesPerSecond: Number.POSITIVE_INFINITY, farMs: 600_000 }
+const FAR = { farMs: 0 }
+const NEAR = { slowMs: 600_000, farMs: 600_000 }
+
+/** A connection through the proxy. */
+function connectAs(timing: Partial<Timing>): Connection {
+  return connect({
+    url: proxy.url,
+    token: server.token,
+    timing: { stallMs: 3000, replyMs: 3000, retryFirstMs: 1, retryMaxMs: 5, ...timing },
+  })
+}
+
 beforeAll(async () => {
   server = await startTestServer()
 })
@@ -28,13 +46,7 @@ afterAll(async () => {
 beforeEach(async () => {
   work = await makeWorkFolder()
   proxy = await startFaultProxy(server.url)
-  // Any network is slow by these measures.
-  const slow = { slowMs: 0, slowBytesPerSecond: Number.POSITIVE_INFINITY }
-  connection = connect({
-    url: proxy.url,
-    token: server.token,
-    timing: { stallMs: 3000, replyMs: 3000, retryFirstMs: 1, retryMaxMs: 5, ...slow },
-  })
+  connection = connectAs(SLOW)
   bytes = await writeBytes(work.at('file'), SIZE, 'slow')
 })
 afterEach(async () => {
@@ -47,6 +59,13 @@ const isPartPut = ({ method, path }: SeenRequest) => method === 'PUT' && path.in
 /** The grant of a part names its number. */
 const partOf = ({ path }: SeenRequest) => new URLSearchParams(path.split('?')[1]).get('part')
 const isBlobGet = ({ method, path }: SeenRequest) => method === 'GET' && path.includes('/blobs/')
+
+const SLOW_DOWN = {
+  kind: 'answer',
+  status: 503,
+  body: '<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>',
+} as const
+const countLanes = ({ requests, farRequests }: Budget) => requests.total + farRequests.total
 
 describe('upload() over a slow network', () => {
   it('goes on from the file when all memory waits for the network', async () => {
@@ -67,6 +86,101 @@ describe('upload() over a slow network', () => {
     const firstAgain = numbers.findIndex((number, index) => numbers.indexOf(number) < index)
     expect(firstAgain).toBeGreaterThan(7)
     expect(new Set(numbers).size).toBe(PARTS)
+  })
+
+  it('has more parts on their way at once than there is memory for', async () => {
+    const { promise: until, resolve } = Promise.withResolvers<void>()
+    let held = 0
+    proxy.fault = (request) => {
+      if (!isPartPut(request)) return undefined
+      // Not one is let through before so many are here.
+      if (++held === 30) resolve()
+      return { kind: 'wait', until }
+    }
+    const another = { ...target, name: 'side-by-side' }
+    const { artifact } = await upload(connection, { file: work.at('file') }, another)
+    expect(artifact.sha256).toBe(sha256Of(bytes))
+    expect(held).toBe(PARTS)
+  })
+
+  it('waits for memory as long as enough goes out, however long that takes', async () => {
+    await using busy = connectAs({ slowMs: 1, slowBytesPerSecond: 0, farMs: 0 })
+    const { promise: until, resolve } = Promise.withResolvers<void>()
+    let held = 0
+    let heldBefore = 0
+    proxy.fault = (request) => {
+      // The first report comes a second later: until then none is let through.
+      if (request.path.endsWith('/progress')) {
+        heldBefore ||= held
+        resolve()
+      }
+      if (!isPartPut(request)) return undefined
+      held++
+      return { kind: 'wait', until }
+    }
+    const another = { ...target, name: 'busy' }
+    await upload(busy, { file: work.at('file') }, another)
+    expect(heldBefore).toBe(6)
+    expect(held).toBe(PARTS)
+  })
+
+  it('has fewer on their way once the store asks it to slow down', async () => {
+    let told = 0
+    // At the end, so that few are left that go well.
+    proxy.fault = (request) =>
+      isPartPut(request) && Number(partOf(request)) > PARTS - 3 && told++ < 3
+        ? SLOW_DOWN
+        : undefined
+    const budget = createBudget({})
+    const before = countLanes(budget)
+    const another = { ...target, name: 'slowed-down' }
+    await uploadWithin(budget, connection, { file: work.at('file') }, another, {})
+    expect(countLanes(budget)).toBeLessThan(before)
+  })
+})
+
+describe('get() over a far network', () => {
+  beforeEach(async () => {
+    await using direct = connect({ url: server.url, token: server.token })
+    await upload(direct, { file: work.at('file') }, target)
+  })
+  const rangesSeen = () => proxy.seen.filter(isBlobGet).map((one) => one.headers.range)
+  const whole = `bytes=0-${SIZE - 1}`
+
+  it('fetches it as one stream where it is near', async () => {
+    await using near = connectAs(NEAR)
+    await get(near, target, { output: work.at('out'), streamFromBytes: 1 })
+    expect(rangesSeen()).toEqual([whole])
+    expect(await readFile(work.at('out'))).toEqual(bytes)
+  })
+
+  it('fetches parts that memory holds in pieces too, and none of them with a flipped bit', async () => {
+    await using site = await startTestServer({ settings: { partSizeBytes: String(2 * 1024 ** 2) } })
+    await using direct = connect({ url: site.url, token: site.token })
+    await upload(direct, { file: work.at('file') }, target)
+    await using cutting = await startFaultProxy(site.url)
+    await using far = connect({ url: cutting.url, token: site.token, timing: FAR })
+    let flipped = 0
+    cutting.fault = (request) =>
+      isBlobGet(request) && flipped++ === 2 ? { kind: 'flip-reply', atByte: 7 } : undefined
+    const { checks } = await get(far, target, { output: work.at('out') })
+    expect(checks).toContain('parts')
+    const ranges = cutting.seen.filter(isBlobGet)
+    // A part of 2 MiB is eight pieces, and the one with the flipped bit comes twice.
+    expect(ranges).toHaveLength(Math.ceil(SIZE / (256 * 1024)) + 8)
+    expect(await readFile(work.at('out'))).toEqual(bytes)
+  })
+
+  it('has fewer pieces on their way once the store asks it to slow down', async () => {
+    await using far = connectAs(FAR)
+    let told = 0
+    proxy.fault = (request) => (isBlobGet(request) && told++ < 3 ? SLOW_DOWN : undefined)
+    const budget = createBudget({})
+    const before = countLanes(budget)
+    const claim = await fetchClaim(far, target, new AbortController().signal)
+    await getVouched(budget, far, { ...claim, checks: [] }, { output: work.at('out') })
+    expect(countLanes(budget)).toBeLessThan(before)
+    expect(await readFile(work.at('out'))).toEqual(bytes)
   })
 })
 

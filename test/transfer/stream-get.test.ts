@@ -42,7 +42,14 @@ beforeEach(async () => {
     url: proxy.url,
     token: server.token,
     // No machine is so busy that the network counts as slow.
-    timing: { stallMs: 1000, replyMs: 4000, retryFirstMs: 1, retryMaxMs: 5, slowMs: 600_000 },
+    timing: {
+      stallMs: 1000,
+      replyMs: 4000,
+      retryFirstMs: 1,
+      retryMaxMs: 5,
+      slowMs: 600_000,
+      farMs: 600_000,
+    },
   })
 })
 afterEach(async () => {

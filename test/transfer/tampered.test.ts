@@ -22,7 +22,7 @@ beforeAll(async () => {
   connection = connect({
     url: server.url,
     token: server.token,
-    timing: { retryFirstMs: 1, retryMaxMs: 2 },
+    timing: { retryFirstMs: 1, retryMaxMs: 2, farMs: 600_000 },
   })
 })
 afterAll(async () => {
