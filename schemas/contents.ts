@@ -5,8 +5,8 @@ import { ArtifactName } from './primitives.ts'
 import { Problem } from './problem-document.ts'
 import { Grant } from './upload.ts'
 
-/** Most bytes of contents in one answer, 4 MiB; what does not fit any more comes as grants. */
-export const CONTENTS_BYTES_MAX = 4 * 1024 ** 2
+/** Most bytes of contents in one answer, 2 MiB; what does not fit any more comes as grants. */
+export const CONTENTS_BYTES_MAX = 2 * 1024 ** 2
 
 export const GetContents = z
   .strictObject({ names: z.array(ArtifactName).min(1).max(BATCH_MAX) })

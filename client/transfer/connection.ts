@@ -107,7 +107,7 @@ export interface Connection extends AsyncDisposable {
 
 /** After how many ms a transfer can be called slow: sooner over a far network, which likely is. */
 export function patienceMs({ timing, isFar }: Pick<Connection, 'timing' | 'isFar'>): number {
-  return isFar() ? timing.slowMs / 4 : timing.slowMs
+  return Math.ceil(isFar() ? timing.slowMs / 4 : timing.slowMs)
 }
 
 /** Whether a transfer that moved so many bytes since then is slow. */

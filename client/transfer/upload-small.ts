@@ -26,8 +26,8 @@ import type { UploadOptions, UploadResult } from './upload-job.ts'
 
 /** Batches on their way at the same time. */
 export const BATCHES_AT_ONCE = 4
-/** Of a request body; the server takes 4 MiB. */
-const BODY_BYTES_MAX = 3 * 1024 ** 2
+/** Of a request body. The server takes 4 MiB; both sides hold it several times over, as bytes and as text. */
+const BODY_BYTES_MAX = 2 * 1024 ** 2
 /** The words of an artifact besides its name, labels and content. */
 const WORDS_BYTES = 512
 /** What a batch holds on its way: the bytes, their Base 64, and the body made of it. */

@@ -3,6 +3,7 @@
  * bytes. Bytes that this server is the door of, or that share an object with others, are handed over
  * here; for all others the client gets grants, so that they do not pass through the server.
  */
+import { freeChunk } from '../../client/disk/spent-chunk.ts'
 import { BATCH_CONTENT_BYTES_MAX } from '../../schemas/batch.ts'
 import { CONTENTS_BYTES_MAX, type Contents } from '../../schemas/contents.ts'
 import { formatProblem } from '../../schemas/problem-document.ts'
@@ -17,13 +18,20 @@ import { type Delivery, grantRead, isReadable, noArtifact } from './artifacts.ts
 
 type Item = Contents['items'][number]
 
+export interface ContentsOptions {
+  /** How long the answer waits for the signer, in ms. */
+  receiptPatienceMs: number
+  /** Runs `gather`, which takes memory for so many artifacts, when there is room for it. */
+  takeTurn: <T>(count: number, gather: () => Promise<T>) => Promise<T>
+}
+
 /** What there is of each name, in order. Each is given or refused by itself, in the words of a single request. */
 export async function deliverContents(
   delivery: Delivery,
   heads: Heads,
   principal: Principal,
   run: { task: string; run: number; names: readonly string[] },
-  receiptPatienceMs: number,
+  { receiptPatienceMs, takeTurn }: ContentsOptions,
 ): Promise<Contents> {
   const { task } = run
   const names = run.names.filter((name) => isReadable(delivery, principal, ['get'], task, name))
@@ -36,7 +44,7 @@ export async function deliverContents(
   )
   const prove = await openReceipts(delivery, heads, leaves, receiptPatienceMs)
   const handsOver = chooseContents(delivery, run.names, stored)
-  const items = run.names.map(async (name): Promise<Item> => {
+  const gather = async (name: string): Promise<Item> => {
     try {
       const found = stored.get(name)
       const rows = leaves.get(name)
@@ -45,14 +53,17 @@ export async function deliverContents(
       const receipt = await prove(rows)
       if (!handsOver.has(name))
         return { outcome: 'granted', receipt, grant: await grantRead(delivery, found, true) }
-      const content = (await readWhole(delivery, found)).toString('base64')
+      const bytes = await readWhole(delivery, found)
+      const content = bytes.toString('base64')
+      freeChunk(bytes)
       return { outcome: 'content', receipt, content }
     } catch (error) {
       if (!(error instanceof ArtifactError)) throw error
       return { outcome: 'refused', problem: formatProblem(error) }
     }
-  })
-  return { items: await Promise.all(items) }
+  }
+  const items = await takeTurn(run.names.length, () => Promise.all(run.names.map(gather)))
+  return { items }
 }
 
 /** Makes receipts under one head; `null` for a leaf that is not signed in time, or where nobody signs. */

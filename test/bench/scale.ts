@@ -2,6 +2,7 @@
  * Whether many records make a request slow, on the embedded default of this machine:
  *
  *     npm run bench:scale -- [--rows 10000000] [--few 10000] [--times 200] [--folder DIR] [--json PATH]
+ *         [--only WORD,…]
  *     npm run bench:scale -- --servers, see `two-servers.ts`
  *
  * Two servers, one over few records and one over many, are asked the same questions in turns, so that
@@ -9,7 +10,7 @@
  * Printed are medians in milliseconds, their ratio, the ratio of what one in ten exceeds, and that of
  * the CPU of the server with its Postgres, which a busy machine disturbs least; then what the records
  * take on disk and the programs in memory. With `--folder` the records stay there
- * and are used again. Nothing is asserted.
+ * and are used again. `--only` takes the beginnings of names. Nothing is asserted.
  */
 import { createHash, randomBytes, randomInt } from 'node:crypto'
 import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
@@ -32,6 +33,7 @@ const { values } = parseArgs({
     times: { type: 'string', default: '200' },
     folder: { type: 'string' },
     json: { type: 'string' },
+    only: { type: 'string' },
     servers: { type: 'boolean', default: false },
     clients: { type: 'string', default: '16' },
     seconds: { type: 'string', default: '4' },
@@ -86,7 +88,9 @@ async function compareSizes() {
   const many = await openSubject(Number(values.rows))
   const results = []
   say(`\n${''.padEnd(20)} ${few.rows} records  ${many.rows} records   ratio  of 90 %  of CPU`)
-  for (const [name, ask] of questions()) results.push(await compare(few, many, name, ask))
+  const words = values.only?.split(',') ?? ['']
+  const asked = questions().filter(([name]) => words.some((word) => name.startsWith(word)))
+  for (const [name, ask] of asked) results.push(await compare(few, many, name, ask))
   const sizes = []
   for (const subject of [few, many]) sizes.push(await weigh(subject))
   return { times, few: few.rows, many: many.rows, results, sizes }

@@ -177,8 +177,12 @@ async function runRound(
   const stopAt = began + seconds * 1000
   let requests = 0
   const client = async (_: unknown, first: number) => {
-    for (let turn = first; performance.now() < stopAt; turn++)
-      requests += await talk[kind](agent, servers[turn % servers.length]?.url ?? '', token, sealed)
+    for (let turn = first; performance.now() < stopAt; turn++) {
+      const url = servers[turn % servers.length]?.url ?? ''
+      const done = await talk[kind](agent, url, token, sealed)
+      // Not in one expression: what was read before the wait would be written after it.
+      requests += done
+    }
   }
   await Promise.all(Array.from({ length: clients }, client))
   const took = (performance.now() - began) / 1000

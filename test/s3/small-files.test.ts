@@ -122,4 +122,21 @@ describe('a folder of small files in a bucket', () => {
     const rest = NAMES.filter((name) => name !== 'file-9')
     expect(await readFolder('removed-copies')).toEqual(expected('removed', rest))
   })
+
+  it('comes whole when the server dies while the object is on its way', async () => {
+    await mkdir(join(cli.folder, 'killed'))
+    const contents = NAMES.map((name) => [name, `${name} `.repeat(2000)])
+    for (const [name = '', content = ''] of contents)
+      await writeFile(join(cli.folder, 'killed', name), content)
+    const held = s3.gate.holdAfter('up', 100_000)
+    await using uploading = cli.start(['upload', 'killed', 'killed/0'])
+    expect(await Promise.race([held, uploading.outcome])).toBeUndefined()
+    await server.kill('SIGKILL')
+    s3.gate.cut()
+    server = stack.use(await s3.site.serve())
+    expect(await uploading.outcome).toMatchObject({ exit: 0 })
+    const words = ['get', 'killed/0', '-o', 'killed-copies', '--verify']
+    expect(await cli.run(words)).toMatchObject({ exit: 0 })
+    expect(await readFolder('killed-copies')).toEqual(Object.fromEntries(contents))
+  }, 150_000)
 })

@@ -103,6 +103,27 @@ describe('upload() over a slow network', () => {
     expect(held).toBe(PARTS)
   })
 
+  it('waits for memory as long as enough goes out, however long that takes', async () => {
+    await using busy = connectAs({ slowMs: 1, slowBytesPerSecond: 0, farMs: 0 })
+    const { promise: until, resolve } = Promise.withResolvers<void>()
+    let held = 0
+    let heldBefore = 0
+    proxy.fault = (request) => {
+      // The first report comes a second later: until then none is let through.
+      if (request.path.endsWith('/progress')) {
+        heldBefore ||= held
+        resolve()
+      }
+      if (!isPartPut(request)) return undefined
+      held++
+      return { kind: 'wait', until }
+    }
+    const another = { ...target, name: 'busy' }
+    await upload(busy, { file: work.at('file') }, another)
+    expect(heldBefore).toBe(6)
+    expect(held).toBe(PARTS)
+  })
+
   it('has fewer on their way once the store asks it to slow down', async () => {
     let told = 0
     // At the end, so that few are left that go well.
