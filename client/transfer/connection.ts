@@ -165,7 +165,7 @@ function unusable(reason: string): ArtifactError {
 
 /** The HTTP clients of a connection, each loaded when it is needed. */
 interface Wires {
-  choose(request: WireRequest): Wire | Promise<Wire>
+  choose(): Wire | Promise<Wire>
   /** `undefined` where the bulk client cannot help. */
   sendBulk(request: WireRequest): Promise<WireReply | undefined>
   close(): Promise<void>
@@ -179,9 +179,8 @@ function openWires(timing: Timing, proxy: ProxyOptions | undefined): Wires {
     return openGeneralWire(timing, proxy)
   }
   return {
-    choose({ body }) {
-      const isPlain = proxy === undefined && (body === undefined || typeof body === 'string')
-      if (isPlain && general === undefined) return plain
+    choose() {
+      if (proxy === undefined) return plain
       general ??= loadGeneral()
       return general
     },
@@ -204,7 +203,7 @@ async function send(wires: Wires, request: WireRequest, isBulk: boolean): Promis
     signal.throwIfAborted()
     const reply =
       (isBulk ? await wires.sendBulk(request) : undefined) ??
-      (await (await wires.choose(request)).send(request))
+      (await (await wires.choose()).send(request))
     return { ...reply, body: guardBody(reply.body, url, signal) }
   } catch (error) {
     throw transportError(url, error, signal)

@@ -1,4 +1,4 @@
-/** HTTP by undici: bodies as they are made, proxies, many requests at once. */
+/** HTTP by undici, which knows proxies. */
 import { Readable } from 'node:stream'
 import { Agent, type Dispatcher, EnvHttpProxyAgent, request as sendRequest } from 'undici'
 import { flattenHeaders, type Patience, type Wire } from './wire.ts'

@@ -1,7 +1,7 @@
 /** What every HTTP client of a connection does alike, over real sockets. */
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { openGeneralWire } from '../../client/wire/general-wire.ts'
 import { openPlainWire } from '../../client/wire/plain-wire.ts'
 import type { Patience, Wire, WireReply } from '../../client/wire/wire.ts'
@@ -51,6 +51,10 @@ describe.each(wires)('the %s wire', (_, open) => {
           body,
           signal: controller.signal,
         }),
+      put: (url: URL, length: number, body: AsyncIterable<Uint8Array>) => {
+        const headers = { 'content-length': String(length) }
+        return wire.send({ method: 'PUT', url, headers, body, signal: controller.signal })
+      },
       abort: () => controller.abort(new Error('enough')),
       [Symbol.asyncDispose]: () => wire.close(),
     }
@@ -72,6 +76,58 @@ describe.each(wires)('the %s wire', (_, open) => {
     expect(reply.status).toBe(201)
     expect(reply.headers).toMatchObject({ 'x-twice': 'last', 'x-seen': 'POST /x?y=%2F 7 b' })
     expect(await readAll(reply)).toBe('<größe>')
+  })
+
+  it('sends a body as it is made, however long the answer takes to begin after that', async () => {
+    using server = await startServer(async (request, response) => {
+      let bytes = 0
+      for await (const chunk of request) bytes += chunk.length
+      response.end(String(bytes))
+    })
+    await using wire = using()
+    async function* body() {
+      for (let count = 0; count < 20; count++) yield Buffer.alloc(256 * 1024, count)
+    }
+    const length = 20 * 256 * 1024
+    for (let count = 0; count < 2; count++)
+      expect(await readAll(await wire.put(server.url, length, body()))).toBe(String(length))
+    expect(server.sockets()).toBeLessThan(3)
+  })
+
+  it('hears a refusal before the body is at its end, and makes no more of it', async () => {
+    using server = await startServer((_request, response) => {
+      response.writeHead(403, { connection: 'close' }).end('no')
+    })
+    await using wire = using()
+    const ended = Promise.withResolvers<void>()
+    async function* body() {
+      try {
+        for (;;) yield Buffer.alloc(64 * 1024)
+      } finally {
+        ended.resolve()
+      }
+    }
+    const sent = wire.put(server.url, 1024 ** 4, body())
+    const status = await sent.then(
+      (reply) => {
+        reply.drop()
+        return reply.status
+      },
+      // The cut can be quicker than the answer.
+      () => 403,
+    )
+    expect(status).toBe(403)
+    await ended.promise
+  })
+
+  it('fails with what the body failed with', async () => {
+    using server = await startServer((request) => void request.resume())
+    await using wire = using()
+    async function* body() {
+      yield Buffer.alloc(1024)
+      throw new Error('the file changed')
+    }
+    await expect(wire.put(server.url, 2048, body())).rejects.toThrow('the file changed')
   })
 
   it('asks again over the same socket', async () => {
@@ -150,5 +206,32 @@ describe.each(wires)('the %s wire', (_, open) => {
     reply.drop()
     await left.promise
     await expect(readAll(reply)).rejects.toThrow()
+  })
+})
+
+describe('the plain wire', () => {
+  it('waits for an answer from the last byte of a body on', async () => {
+    using server = await startServer(async (request, response) => {
+      for await (const _ of request);
+      response.end('all of it')
+    })
+    const wire = openPlainWire({ ...PATIENT, replyMs: 1000 })
+    const { signal } = new AbortController()
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    async function* body() {
+      for (let count = 0; count < 10; count++) {
+        vi.advanceTimersByTime(900)
+        yield Buffer.alloc(1024 ** 2)
+      }
+    }
+    try {
+      const headers = { 'content-length': String(10 * 1024 ** 2) }
+      const { url } = server
+      const reply = await wire.send({ method: 'PUT', url, headers, body: body(), signal })
+      expect(await readAll(reply)).toBe('all of it')
+    } finally {
+      vi.useRealTimers()
+      await wire.close()
+    }
   })
 })
