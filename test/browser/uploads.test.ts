@@ -199,7 +199,7 @@ describe('an upload', () => {
     await row.getByText('read back').waitFor()
     const bar = row.locator('progress.bar-verified')
     await bar.waitFor()
-    expect(Number(await bar.getAttribute('value'))).toBeGreaterThan(0)
+    await expect.poll(async () => Number(await bar.getAttribute('value'))).toBeGreaterThan(0)
     await held[Symbol.asyncDispose]()
     expect((await sealed).status).toBe(200)
     await row.getByText('Sealed', { exact: true }).waitFor()
