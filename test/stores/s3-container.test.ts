@@ -1,7 +1,8 @@
 /** The S3 store against a gateway in a container: the same contract. */
 import { it } from 'vitest'
 import { describeStoreContract } from '../contract/store.ts'
-import { findS3Image, startS3Container } from '../support/containers.ts'
+import { findS3Image, startPostgresContainer, startS3Container } from '../support/containers.ts'
+import { createDatabase, prepareCluster } from '../support/postgres-cluster.ts'
 import { openS3Subject } from './s3-subject.ts'
 
 const image = findS3Image()
@@ -14,17 +15,13 @@ if (image === undefined) {
   })
 } else {
   describeStoreContract('S3 (container)', async () => {
+    await using stack = new AsyncDisposableStack()
+    const { adminUrl } = stack.use(await startPostgresContainer())
+    const { cluster } = stack.use(await prepareCluster(adminUrl))
     const { stop, ...account } = await startS3Container(image)
-    const subject = await openS3Subject(account).catch(async (error) => {
-      await stop()
-      throw error
-    })
-    return {
-      ...subject,
-      async [Symbol.asyncDispose]() {
-        await subject[Symbol.asyncDispose]()
-        await stop()
-      },
-    }
+    stack.defer(stop)
+    const subject = stack.use(await openS3Subject(account, () => createDatabase(cluster)))
+    const held = stack.move()
+    return { ...subject, [Symbol.asyncDispose]: () => held.disposeAsync() }
   })
 }
