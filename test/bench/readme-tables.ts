@@ -46,5 +46,7 @@ function formatMeasured({ head, command, sections }: Measured): string {
   const blocks = sections.flatMap(({ about, text }, index) =>
     about === '' || about === sections[index - 1]?.about ? [text] : [`${about}.`, text],
   )
-  return [`${head} \`${command}\``, ...blocks].join('\n\n')
+  // Where the samples went is of that machine alone.
+  const shown = command.replace(/ --json \S+/, '')
+  return [`${head} \`${shown}\``, ...blocks].join('\n\n')
 }
