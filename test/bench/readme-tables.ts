@@ -46,7 +46,7 @@ function formatMeasured({ head, command, sections }: Measured): string {
   const blocks = sections.flatMap(({ about, text }, index) =>
     about === '' || about === sections[index - 1]?.about ? [text] : [`${about}.`, text],
   )
-  // Where the samples went is of that machine alone.
-  const shown = command.replace(/ --json \S+/, '')
+  // Paths are of that machine alone.
+  const shown = command.replace(/ --(json|program|work-dir) \S+/g, '')
   return [`${head} \`${shown}\``, ...blocks].join('\n\n')
 }
