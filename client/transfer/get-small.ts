@@ -8,6 +8,7 @@
 import type { Artifact } from '../../schemas/artifact.ts'
 import { BATCH_CONTENT_BYTES_MAX, BATCH_MAX } from '../../schemas/batch.ts'
 import { CONTENTS_BYTES_MAX } from '../../schemas/contents.ts'
+import { cutIntoGroups } from '../../schemas/groups.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { type CallReply, call, PATIENT_TRIES } from '../api.ts'
 import type { DraftFolder } from '../disk/draft-folder.ts'
@@ -60,22 +61,13 @@ export function isSmallArtifact({ sizeBytes }: Artifact): boolean {
 }
 
 /** Cuts what is wanted into batches whose bytes one answer can hold, in order. */
-export function* cutIntoAnswers<T extends { record: Artifact }>(
+export function cutIntoAnswers<T extends { record: Artifact }>(
   wanted: Iterable<T>,
 ): Generator<T[]> {
-  let batch: T[] = []
-  let bytes = 0
-  for (const one of wanted) {
-    const sizeBytes = Number(one.record.sizeBytes)
-    if (batch.length === BATCH_MAX || bytes + sizeBytes > CONTENTS_BYTES_MAX) {
-      yield batch
-      batch = []
-      bytes = 0
-    }
-    batch.push(one)
-    bytes += sizeBytes
-  }
-  if (batch.length > 0) yield batch
+  return cutIntoGroups(wanted, ({ record }) => Number(record.sizeBytes), {
+    weightMax: CONTENTS_BYTES_MAX,
+    countMax: BATCH_MAX,
+  })
 }
 
 /** Gets a batch. What is not in the result has to be got by itself; never throws for one of them. */

@@ -7,6 +7,7 @@
  */
 import type { Artifact } from '../../schemas/artifact.ts'
 import { BATCH_CONTENT_BYTES_MAX, BATCH_MAX } from '../../schemas/batch.ts'
+import { cutIntoGroups } from '../../schemas/groups.ts'
 import { parseProblem } from '../../schemas/problem-document.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { formatReference } from '../../schemas/reference.ts'
@@ -73,25 +74,14 @@ export function isSmallFile(sizeBytes: bigint, { policy }: UploadOptions): boole
 }
 
 /** Cuts files into batches that one request can hold, in order. */
-export function* cutIntoBatches<T extends SmallFile>(
+export function cutIntoBatches<T extends SmallFile>(
   files: Iterable<T>,
   { labels = {} }: UploadOptions,
 ): Generator<T[]> {
   const labelsBytes = jsonBytes(labels)
-  let batch: T[] = []
-  let bodyBytes = 0
-  for (const file of files) {
-    const contentBytes = Math.ceil(Number(file.sizeBytes) / 3) * 4
-    const more = contentBytes + jsonBytes(file.name) + labelsBytes + WORDS_BYTES
-    if (batch.length === BATCH_MAX || (batch.length > 0 && bodyBytes + more > BODY_BYTES_MAX)) {
-      yield batch
-      batch = []
-      bodyBytes = 0
-    }
-    batch.push(file)
-    bodyBytes += more
-  }
-  if (batch.length > 0) yield batch
+  const weigh = ({ name, sizeBytes }: T): number =>
+    Math.ceil(Number(sizeBytes) / 3) * 4 + jsonBytes(name) + labelsBytes + WORDS_BYTES
+  return cutIntoGroups(files, weigh, { weightMax: BODY_BYTES_MAX, countMax: BATCH_MAX })
 }
 
 function jsonBytes(value: unknown): number {

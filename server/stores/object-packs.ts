@@ -9,6 +9,7 @@
  */
 import { createHash, randomUUID } from 'node:crypto'
 import pLimit from 'p-limit'
+import { cutIntoGroups } from '../../schemas/groups.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { type Asked, createGatherer } from './gatherer.ts'
 import { createPackEraser } from './pack-erasure.ts'
@@ -69,7 +70,7 @@ export function createObjectPacks(objects: Objects, index: PackIndex): ObjectPac
     if (fresh.length < PACKED_MIN)
       for (const { question, resolve } of fresh)
         resolve(objects.putAlone(question.plan, question.bytes))
-    else await Promise.all([...cutIntoPacks(fresh)].map((some) => turn(() => putPack(some))))
+    else await Promise.all(Array.from(cutIntoPacks(fresh), (some) => turn(() => putPack(some))))
   })
 
   /** Fails for those of this pack alone. */
@@ -125,19 +126,9 @@ export function createObjectPacks(objects: Objects, index: PackIndex): ObjectPac
   }
 }
 
-/** Cuts what goes together into packs, in order. */
-function* cutIntoPacks<T extends Asked<NewBlob, Blob>>(asked: readonly T[]): Generator<T[]> {
-  let some: T[] = []
-  let sizeBytes = 0
-  for (const one of asked) {
-    const { length } = one.question.bytes
-    if (some.length > 0 && sizeBytes + length > PACK_BYTES_MAX) {
-      yield some
-      some = []
-      sizeBytes = 0
-    }
-    some.push(one)
-    sizeBytes += length
-  }
-  if (some.length > 0) yield some
+/** What goes together into packs, in order. */
+function cutIntoPacks<T extends Asked<NewBlob, Blob>>(asked: readonly T[]): Iterable<T[]> {
+  return cutIntoGroups(asked, ({ question }) => question.bytes.length, {
+    weightMax: PACK_BYTES_MAX,
+  })
 }
