@@ -16,7 +16,8 @@ async function closeWith(markup: string, permits: RegExp[] = []): Promise<string
   await using site = await serve(markup)
   const tab = await browser.open({ url: site.url, permits })
   await tab.page.goto('/')
-  return tab[Symbol.asyncDispose]().then(
+  // Awaited here, so that the site outlives the page: a browser asks for icons after all else.
+  return await tab[Symbol.asyncDispose]().then(
     () => 'closed in peace',
     (error: Error) => error.message,
   )
