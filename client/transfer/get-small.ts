@@ -155,7 +155,7 @@ async function fetchWhole(
   const chunks: Uint8Array[] = []
   await budget.requests.acquire(1, signal)
   try {
-    await openContent(connection, record, grant).read(
+    await openContent(connection, record, { grant }).read(
       { offset: 0n, sizeBytes },
       (chunk) => void chunks.push(Buffer.from(chunk)),
       signal,

@@ -6,6 +6,7 @@ import type { ContentDigest } from '../verify/digest.ts'
 import type { Connection } from './connection.ts'
 import type { Meter } from './meter.ts'
 import { pause } from './retry.ts'
+import type { UploadOptions } from './upload-job.ts'
 
 /** Between two questions; the server itself waits a while before it answers. */
 const QUESTION_MS = 100
@@ -75,4 +76,21 @@ export function checkSealed(
     expected,
     found,
   })
+}
+
+/** Throws `bad_reply` when the record has another type or other labels than were asked for. */
+export function checkDeclared(
+  artifact: Artifact,
+  { contentType, labels = {} }: UploadOptions,
+): void {
+  const spell = (type: string, all: Readonly<Record<string, string>>) =>
+    JSON.stringify([type, Object.entries(all).sort(([one], [other]) => (one < other ? -1 : 1))])
+  const expected = spell(contentType ?? artifact.contentType, labels)
+  const found = spell(artifact.contentType, artifact.labels)
+  if (found === expected) return
+  throw new ArtifactError(
+    'bad_reply',
+    `Cannot trust the seal of ${artifact.reference}: it says otherwise`,
+    { expected, found },
+  )
 }

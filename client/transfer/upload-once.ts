@@ -26,6 +26,8 @@ export interface UploadOutcome {
   sentBytes: bigint
   /** The receipt that came with the seal, unjudged. */
   receipt: string | undefined
+  /** What came with it to join its head to the newest one seen, unjudged. */
+  consistency?: readonly string[] | undefined
   /** The part digests as they were sent; absent when somebody else has sent it. */
   parts: readonly Part[] | undefined
 }
@@ -275,7 +277,7 @@ function settled(
 }
 
 /** Throws `digest_mismatch` unless it is the content that was asked for, if one was. */
-function checkExpected({ options, target }: UploadJob, digest: ContentDigest): void {
+export function checkExpected({ options, target }: UploadJob, digest: ContentDigest): void {
   const { expectSha256 } = options
   if (expectSha256 === undefined || expectSha256 === digest.sha256) return
   throw new ArtifactError(

@@ -1,28 +1,70 @@
 /**
- * Step 6 for many small artifacts of a run at once: what a client needs to judge each of them, and its
- * bytes. Bytes that this server is the door of, or that share an object with others, are handed over
- * here; for all others the client gets grants, so that they do not pass through the server.
+ * Step 6 in one answer: what a client needs to judge artifacts, and their bytes. Bytes of small ones that
+ * this server is the door of, or that share an object with others, are handed over here; for all others
+ * the client gets grants, so that they do not pass through the server.
  */
 import { freeChunk } from '../../client/disk/spent-chunk.ts'
+import type { Artifact, Part } from '../../schemas/artifact.ts'
 import { BATCH_CONTENT_BYTES_MAX } from '../../schemas/batch.ts'
-import { CONTENTS_BYTES_MAX, type Contents } from '../../schemas/contents.ts'
+import {
+  CONTENTS_BYTES_MAX,
+  type Contents,
+  type Delivery as DeliveryReply,
+} from '../../schemas/contents.ts'
 import { formatProblem } from '../../schemas/problem-document.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Principal } from '../access/scopes.ts'
 import type { Heads } from '../log/heads.ts'
 import { judgeStatements } from '../log/statements.ts'
-import { createReceiptMaker } from '../log/tiles.ts'
+import { type ProofQuestion, proveSeals } from '../log/tiles.ts'
 import { findStored, type StoredArtifact } from '../records/artifacts.ts'
-import { findLeavesOfRun, type LeafRow } from '../records/log.ts'
-import { type Delivery, grantRead, isReadable, noArtifact } from './artifacts.ts'
+import { findLeaves, findLeavesOfRun, type LeafRow } from '../records/log.ts'
+import {
+  type Address,
+  type Delivery,
+  getArtifact,
+  getArtifactParts,
+  grantRead,
+  isReadable,
+  noArtifact,
+} from './artifacts.ts'
 
-type Item = Contents['items'][number]
+type Content = DeliveryReply['content']
 
-export interface ContentsOptions {
-  /** How long the answer waits for the signer, in ms. */
-  receiptPatienceMs: number
+export interface ContentsOptions extends ProofQuestion {
   /** Runs `gather`, which takes memory for so many artifacts, when there is room for it. */
   takeTurn: <T>(count: number, gather: () => Promise<T>) => Promise<T>
+}
+
+/** All that it takes to get one artifact. Throws `not_found` for what is not there or not theirs. */
+export async function deliverOne(
+  delivery: Delivery,
+  heads: Heads,
+  principal: Principal,
+  address: Address,
+  { takeTurn, ...question }: ContentsOptions,
+): Promise<DeliveryReply> {
+  const { sql } = delivery
+  const stored = await getArtifact(delivery, principal, ['get'], address)
+  const { artifact } = stored
+  const leaves = await findLeaves(sql, artifact)
+  const [seal] = leaves
+  if (seal === undefined) throw new Error(`${artifact.reference} is sealed without a leaf`)
+  const [parts, proofs] = await Promise.all([
+    listParts(delivery, artifact),
+    proveSeals(sql, heads, [seal], question),
+  ])
+  const handsOver = chooseContents(delivery, [stored]).size > 0
+  const content = await takeTurn(1, () => giveContent(delivery, stored, leaves, handsOver))
+  const receipt = (await proofs.receiptOf(seal)) ?? null
+  return { artifact, parts, receipt, consistency: proofs.consistency, content }
+}
+
+/** The part digests; an only part is the whole. */
+async function listParts(delivery: Delivery, artifact: Artifact): Promise<Part[]> {
+  const { partCount, sizeBytes, sha256 } = artifact
+  if (partCount > 1) return (await getArtifactParts(delivery, artifact)).parts
+  return partCount === 0 ? [] : [{ number: 1, sizeBytes: Number(sizeBytes), sha256 }]
 }
 
 /** What there is of each name, in order. Each is given or refused by itself, in the words of a single request. */
@@ -31,7 +73,7 @@ export async function deliverContents(
   heads: Heads,
   principal: Principal,
   run: { task: string; run: number; names: readonly string[] },
-  { receiptPatienceMs, takeTurn }: ContentsOptions,
+  { takeTurn, ...question }: ContentsOptions,
 ): Promise<Contents> {
   const { task } = run
   const names = run.names.filter((name) => isReadable(delivery, principal, ['get'], task, name))
@@ -42,60 +84,58 @@ export async function deliverContents(
     await findLeavesOfRun(delivery.sql, task, run.run, [...stored.keys()]),
     ({ name }) => name,
   )
-  const prove = await openReceipts(delivery, heads, leaves, receiptPatienceMs)
-  const handsOver = chooseContents(delivery, run.names, stored)
-  const gather = async (name: string): Promise<Item> => {
-    try {
-      const found = stored.get(name)
-      const rows = leaves.get(name)
-      if (found === undefined || rows === undefined) throw noArtifact({ ...run, name })
-      judgeStatements(found.artifact, rows)
-      const receipt = await prove(rows)
-      if (!handsOver.has(name))
-        return { outcome: 'granted', receipt, grant: await grantRead(delivery, found, true) }
-      const bytes = await readWhole(delivery, found)
-      const content = bytes.toString('base64')
-      freeChunk(bytes)
-      return { outcome: 'content', receipt, content }
-    } catch (error) {
-      if (!(error instanceof ArtifactError)) throw error
-      return { outcome: 'refused', problem: formatProblem(error) }
-    }
+  const seals = Array.from(leaves.values(), ([seal]) => seal).filter((seal) => seal !== undefined)
+  const proofs = await proveSeals(delivery.sql, heads, seals, question)
+  const wanted = run.names.flatMap((name) => stored.get(name) ?? [])
+  const handsOver = chooseContents(delivery, wanted)
+  const gather = async (name: string): Promise<Contents['items'][number]> => {
+    const found = stored.get(name)
+    const rows = leaves.get(name)
+    const [seal] = rows ?? []
+    if (found === undefined || rows === undefined || seal === undefined)
+      return refuse(noArtifact({ ...run, name }))
+    const content = await giveContent(delivery, found, rows, handsOver.has(name))
+    if (content.outcome === 'refused') return content
+    return { ...content, receipt: (await proofs.receiptOf(seal)) ?? null }
   }
   const items = await takeTurn(run.names.length, () => Promise.all(run.names.map(gather)))
-  return { items }
+  return { items, consistency: proofs.consistency }
 }
 
-/** Makes receipts under one head; `null` for a leaf that is not signed in time, or where nobody signs. */
-async function openReceipts(
-  { sql }: Delivery,
-  heads: Heads,
-  leaves: ReadonlyMap<string, readonly LeafRow[]>,
-  patienceMs: number,
-): Promise<(rows: readonly LeafRow[]) => Promise<string | null>> {
-  if (heads.newest() === undefined) return async () => null
-  const last = Math.max(0, ...Array.from(leaves.values(), ([seal]) => (seal?.idx ?? 0) + 1))
-  const head = (await heads.waitFor(last, patienceMs)) ?? heads.newest()
-  if (head === undefined) return async () => null
-  const make = createReceiptMaker(sql, head)
-  return async ([seal]) => (seal !== undefined && seal.idx < head.size ? make(seal) : null)
+/** The bytes, or the grant of them; a refusal when that was said of the artifact, or the store has lost it. */
+async function giveContent(
+  delivery: Delivery,
+  stored: StoredArtifact,
+  leaves: readonly LeafRow[],
+  handsOver: boolean,
+): Promise<Content> {
+  try {
+    judgeStatements(stored.artifact, leaves)
+    if (!handsOver) return { outcome: 'granted', grant: await grantRead(delivery, stored, true) }
+    const bytes = await readWhole(delivery, stored)
+    const content = bytes.toString('base64')
+    freeChunk(bytes)
+    return { outcome: 'content', content }
+  } catch (error) {
+    if (!(error instanceof ArtifactError)) throw error
+    return refuse(error)
+  }
+}
+
+function refuse(error: ArtifactError): Content & { outcome: 'refused' } {
+  return { outcome: 'refused', problem: formatProblem(error) }
 }
 
 /** The names whose bytes go into the answer: the first ones, until it is full. */
-function chooseContents(
-  { store }: Delivery,
-  names: readonly string[],
-  stored: ReadonlyMap<string, StoredArtifact>,
-): Set<string> {
+function chooseContents({ store }: Delivery, wanted: readonly StoredArtifact[]): Set<string> {
   const chosen = new Set<string>()
   let total = 0
-  for (const name of names) {
-    const found = stored.get(name)
-    if (found === undefined || !store.handsOver(found.blobTag)) continue
-    const sizeBytes = Number(found.artifact.sizeBytes)
+  for (const { artifact, blobTag } of wanted) {
+    if (!store.handsOver(blobTag)) continue
+    const sizeBytes = Number(artifact.sizeBytes)
     if (sizeBytes > BATCH_CONTENT_BYTES_MAX || total + sizeBytes > CONTENTS_BYTES_MAX) continue
     total += sizeBytes
-    chosen.add(name)
+    chosen.add(artifact.name)
   }
   return chosen
 }

@@ -1,6 +1,7 @@
 /** Tiles, entries and receipts, from the rows of the log, up to what is signed and no further. */
-import { proveInclusion } from '../../client/verify/merkle.ts'
+import { proveConsistency, proveInclusion } from '../../client/verify/merkle.ts'
 import { formatReceipt } from '../../client/verify/proof.ts'
+import { formatBase64 } from '../../client/verify/strict-text.ts'
 import {
   entryWidth,
   formatEntries,
@@ -41,7 +42,7 @@ export async function readTile(
 
 /**
  * The receipt of a sealed artifact, as soon as a signed head covers it. `undefined` when nobody
- * signs here. Throws `receipt_pending` when that takes longer than `patienceMs`.
+ * signs here. Throws `receipt_pending` when that takes longer than `patienceMs`, and `log_inclusion`.
  */
 export async function findReceipt(
   sql: AnySql,
@@ -52,22 +53,62 @@ export async function findReceipt(
   const [leaf] = await findLeaves(sql, artifact)
   if (leaf === undefined || heads.newest() === undefined) return undefined
   const head = await heads.waitFor(leaf.idx + 1, patienceMs)
-  if (head !== undefined) return createReceiptMaker(sql, head)(leaf)
+  if (head !== undefined) return createProver(sql, head).receiptOf(leaf)
   throw new ArtifactError(
     'receipt_pending',
     `Cannot prove ${artifact.task}/${artifact.run}/${artifact.name} yet: it is not signed`,
   )
 }
 
+export interface ProofQuestion {
+  /** Leaves of a head that the answer shall be joined to. */
+  since: number | undefined
+  /** How long the answer waits for the signer, in ms. */
+  patienceMs: number
+}
+
+/** What goes with an answer about artifacts, so that nobody has to ask for it apart. */
+export interface Proofs {
+  /** The receipt of a leaf that was asked about. */
+  receiptOf(seal: LeafRow): Promise<string | undefined>
+  /** From the head that was asked about to that of the receipts, each hash in Base 64. */
+  consistency: string[] | undefined
+}
+
 /**
- * Makes receipts of leaves under a head that covers them. Every tile on the way is checked against the
- * signed root, once for all of them: a server whose tables were altered gives no receipt at all. The
- * function throws `log_inclusion`.
+ * Proofs for some seals under one head. What there is none of is `undefined`, whatever the reason:
+ * nobody signs, it takes too long, the tables were altered. Whoever needs it asks for it by itself, and
+ * is told why.
  */
-export function createReceiptMaker(
+export async function proveSeals(
   sql: AnySql,
-  head: SignedHead,
-): (row: LeafRow) => Promise<string> {
+  heads: Heads,
+  seals: readonly LeafRow[],
+  { since, patienceMs }: ProofQuestion,
+): Promise<Proofs> {
+  const last = Math.max(0, ...seals.map(({ idx }) => idx + 1))
+  const signed = heads.newest() === undefined ? undefined : await heads.waitFor(last, patienceMs)
+  const head = signed ?? heads.newest()
+  if (head === undefined) return { receiptOf: async () => undefined, consistency: undefined }
+  const prover = createProver(sql, head)
+  const isJoined = since !== undefined && since <= head.size
+  return {
+    receiptOf: async (seal) =>
+      seal.idx < head.size ? prover.receiptOf(seal).catch(leaveOut) : undefined,
+    consistency: isJoined ? await prover.consistencySince(since).catch(leaveOut) : undefined,
+  }
+}
+
+function leaveOut(error: unknown): undefined {
+  if (!(error instanceof ArtifactError)) throw error
+  return undefined
+}
+
+/**
+ * Makes proofs under a head. Every tile on the way is checked against the signed root, once for all of
+ * them: a server whose tables were altered proves nothing at all. The functions throw `log_inclusion`.
+ */
+function createProver(sql: AnySql, head: SignedHead) {
   const readNodes = createTileReader(head, {
     async fetchTile(tile) {
       const bytes = await readTile(sql, head, tile)
@@ -75,8 +116,16 @@ export function createReceiptMaker(
       throw new ArtifactError('log_missing', `Cannot read tile ${tile.level}/${tile.index}`)
     },
   })
-  return async (row) => {
-    const proof = await proveInclusion(row.idx, head.size, readNodes)
-    return formatReceipt({ extra: row.leaf, index: row.idx, proof, checkpoint: head.note })
+  return {
+    /** The receipt of a leaf that the head covers. */
+    async receiptOf(row: LeafRow): Promise<string> {
+      const proof = await proveInclusion(row.idx, head.size, readNodes)
+      return formatReceipt({ extra: row.leaf, index: row.idx, proof, checkpoint: head.note })
+    },
+    /** That the first `size` leaves, at most those of the head, are the beginning of its tree. */
+    async consistencySince(size: number): Promise<string[]> {
+      if (size === head.size) return []
+      return (await proveConsistency(size, head.size, readNodes)).map(formatBase64)
+    },
   }
 }
