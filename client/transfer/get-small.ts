@@ -47,6 +47,11 @@ export interface SmallGet {
 
 type Item = CallReply<'getContents'>['items'][number]
 
+/** What an answer says of one, with what it says of all. */
+interface Answered extends Pick<CallReply<'getContents'>, 'consistency'> {
+  item: Item | undefined
+}
+
 /** Verified, and not yet written. */
 interface Ready {
   target: SmallTarget
@@ -81,12 +86,16 @@ export async function getSmall(
   const isHeld = await budget.memory.acquire(held, signal).then(isDone, isOver)
   if (!isHeld) return results
   try {
-    const body = { names: targets.map(({ record }) => record.name) }
+    const names = targets.map(({ record }) => record.name)
+    const body = { names, since: await job.trust.findSeen(signal) }
     const options = { signal, tries: PATIENT_TRIES }
-    const { items } = await call(connection, 'getContents', { params: run, body }, options)
+    const reply = await call(connection, 'getContents', { params: run, body }, options)
+    const { items, consistency } = reply
     const slab = createBase64Slab(items.map(contentOf))
     const judged = await Promise.all(
-      targets.map((target, index) => judge(job, target, items[index], slab).catch(leaveAlone)),
+      targets.map((target, index) =>
+        judge(job, target, { item: items[index], consistency }, slab).catch(leaveAlone),
+      ),
     )
     const ready = judged.filter((one) => one !== undefined)
     const failures = await drafts.publish(
@@ -123,7 +132,7 @@ function leaveAlone(error: unknown): undefined {
 async function judge(
   job: SmallGet,
   target: SmallTarget,
-  item: Item | undefined,
+  { item, consistency }: Answered,
   slab: Slab,
 ): Promise<Ready | undefined> {
   if (item === undefined || item.outcome === 'refused') return undefined
@@ -131,7 +140,7 @@ async function judge(
   const { record, path } = target
   const known = await completeClaim(connection, record, signal)
   const receipt = item.receipt ?? undefined
-  const { checks } = await trust.vouch(known, { demand: verify, receipt, signal })
+  const { checks } = await trust.vouch(known, { demand: verify, receipt, consistency, signal })
   const claim = { ...known, checks }
   const bytes =
     item.outcome === 'content'
