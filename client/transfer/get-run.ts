@@ -14,9 +14,9 @@ import type { Connection } from './connection.ts'
 import { getVouched } from './get.ts'
 import type { GetOptions, GetResult } from './get-options.ts'
 import {
-  cutIntoAnswers,
   getSmall,
   isSmallArtifact,
+  planAnswers,
   type SmallGet,
   type SmallTarget,
 } from './get-small.ts'
@@ -32,8 +32,6 @@ import { completeClaim } from './record.ts'
 
 /** Largest page of the listing. */
 const PAGE = 1000
-/** Batches of small artifacts on their way at the same time. */
-const ANSWERS_AT_ONCE = 3
 
 export interface GetRunOptions extends Omit<GetOptions, 'output' | 'spool' | 'spoolFolder'> {
   /** Only names that begin with it. */
@@ -117,11 +115,18 @@ interface Ledger {
   fail(record: Artifact, error: unknown): void
 }
 
-const pickFlags = ({ force = false, verify }: GetRunOptions) => ({ force, verify })
+const pickFlags = ({ force = false, verify, concurrency }: GetRunOptions) => ({
+  force,
+  verify,
+  concurrency,
+})
 
 /** Gets small artifacts in batches; those that a batch leaves go to `getAlone`. */
 async function getTogether(
-  job: Omit<SmallGet, 'run' | 'drafts'>,
+  {
+    concurrency,
+    ...job
+  }: Omit<SmallGet, 'run' | 'drafts' | 'bytesMax'> & Pick<GetRunOptions, 'concurrency'>,
   root: string,
   targets: readonly SmallTarget[],
   { log, succeed }: Ledger,
@@ -131,9 +136,11 @@ async function getTogether(
   if (first === undefined) return
   const { task, run } = first.record
   await using drafts = await openDraftFolder(root)
-  await forEachLimited(cutIntoAnswers(targets), ANSWERS_AT_ONCE, async (batch) => {
+  const isFar = job.connection.isFar()
+  const { batches, atOnce, weightMax: bytesMax } = planAnswers(targets, { isFar, concurrency })
+  await forEachLimited(batches, atOnce, async (batch) => {
     if (log.fatal !== undefined) return getAlone(batch)
-    const results = await getSmall({ ...job, run: { task, run }, drafts }, batch)
+    const results = await getSmall({ ...job, run: { task, run }, drafts, bytesMax }, batch)
     for (const result of results.values()) succeed(result)
     await getAlone(batch.filter((target) => !results.has(target)))
   })

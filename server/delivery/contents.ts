@@ -1,7 +1,8 @@
 /**
- * Step 6 in one answer: what a client needs to judge artifacts, and their bytes. Bytes of small ones that
- * this server is the door of, or that share an object with others, are handed over here; for all others
- * the client gets grants, so that they do not pass through the server.
+ * Step 6 in one answer: what a client needs to judge artifacts, and their bytes. Of many small ones those
+ * that this server is the door of, or that share an object with others, are handed over here, and so is
+ * a small one that is asked for alone; for all others the client gets grants, so that they do not pass
+ * through the server.
  */
 import { freeChunk } from '../../client/disk/spent-chunk.ts'
 import type { Artifact, Part } from '../../schemas/artifact.ts'
@@ -54,8 +55,9 @@ export async function deliverOne(
     listParts(delivery, artifact),
     proveSeals(sql, heads, [seal], question),
   ])
-  const handsOver = chooseContents(delivery, [stored]).size > 0
-  const content = await takeTurn(1, () => giveContent(delivery, stored, leaves, handsOver))
+  // Whoever asks for one saves the way to the store, which is a connection more.
+  const isSmall = BigInt(artifact.sizeBytes) <= BigInt(BATCH_CONTENT_BYTES_MAX)
+  const content = await takeTurn(1, () => giveContent(delivery, stored, leaves, isSmall))
   const receipt = (await proofs.receiptOf(seal)) ?? null
   return { artifact, parts, receipt, consistency: proofs.consistency, content }
 }
