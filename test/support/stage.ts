@@ -31,6 +31,8 @@ export interface Stage extends AsyncDisposable {
   readonly folder: string
   readonly store: FilesystemStore
   readonly intake: Intake
+  /** Who opens uploads here. */
+  readonly principal: Principal
   /** What seals met and will take up again. */
   readonly setbacks: unknown[]
   /** Moves the clock that everything here reads. */
@@ -86,6 +88,7 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
     folder,
     store,
     intake,
+    principal,
     setbacks,
     wait(seconds) {
       now += seconds * 1000
