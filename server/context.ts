@@ -263,7 +263,7 @@ async function keepProfile(
 ): Promise<{ path: string; token: string } | undefined> {
   const folder = config.profileFolder
   if (folder === undefined) return undefined
-  const known = await readProfile(folder)
+  const known = readProfile(folder)
   const isGood = known !== undefined && (await isLiveSecret(sql, known.token, clock))
   const request = { name: 'local profile', scopes: ['admin'], ttlSeconds: null }
   const token = isGood ? known.token : (await createToken(sql, request, clock)).secret

@@ -29,6 +29,9 @@ const witnessServe: CommandEntry = {
   load: async () => (await import('./commands/witness.ts')).witnessServe,
 }
 
+/** Those that parse the same things again and again. */
+const SERVERS: ReadonlySet<string> = new Set(['serve', 'signer', 'witness serve'])
+
 /** Those that may move very many files, or serve those who do. */
 const HEAVY: ReadonlySet<string> = new Set(['upload', 'get', 'verify', 'serve'])
 
@@ -37,12 +40,27 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   using context = openProcessContext(readVersion())
   return await runCommandLine(
     argv,
-    [...clientCommands, serve, signer, witnessInit, witnessServe].map(inSmallHeap),
+    [...clientCommands, serve, signer, witnessInit, witnessServe]
+      .map(withCompiledParsers)
+      .map(inSmallHeap),
     context,
     {
       variables: async () => (await import('./settings.ts')).serverVariables(),
     },
   )
+}
+
+/** Chooses before the schemas of a server are loaded. */
+function withCompiledParsers(entry: CommandEntry): CommandEntry {
+  if (!SERVERS.has(entry.name)) return entry
+  return {
+    ...entry,
+    load: async () => {
+      const { compileParsers } = await import('../client/commands/command.ts')
+      compileParsers(true)
+      return entry.load()
+    },
+  }
 }
 
 /** Bounds the heap before the modules of a heavy command are loaded, since even those let it grow. */
