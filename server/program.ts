@@ -35,6 +35,9 @@ const SERVERS: ReadonlySet<string> = new Set(['serve', 'signer', 'witness serve'
 /** Those that may move very many files, or serve those who do. */
 const HEAVY: ReadonlySet<string> = new Set(['upload', 'get', 'verify', 'serve'])
 
+/** Who takes less fills no heap, and is spared the modules that look at it. */
+const BRIEF_MS = 300
+
 /** Runs the command line of this process and returns its exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   using context = openProcessContext(readVersion())
@@ -63,14 +66,13 @@ function withCompiledParsers(entry: CommandEntry): CommandEntry {
   }
 }
 
-/** Bounds the heap before the modules of a heavy command are loaded, since even those let it grow. */
+/** Bounds the heap of a heavy command, unless it ends at once: most move one small file. */
 function inSmallHeap(entry: CommandEntry): CommandEntry {
   if (!HEAVY.has(entry.name)) return entry
   return {
     ...entry,
-    load: async () => {
-      const { boundHeap } = await import('./heap-bounds.ts')
-      boundHeap()
+    load: () => {
+      setTimeout(async () => (await import('./heap-bounds.ts')).boundHeap(), BRIEF_MS).unref()
       return entry.load()
     },
   }
