@@ -28,6 +28,7 @@ import { createOpenApi } from './openapi.ts'
 import { checkDatabase, openDatabase, type Sql } from './records/database.ts'
 import { startEmbeddedPostgres } from './records/embedded-postgres.ts'
 import { checkSchema } from './records/migrate.ts'
+import { openOutbox } from './records/outbox.ts'
 import { createPackIndex } from './records/packs.ts'
 import { checkPrivileges } from './records/privileges.ts'
 import { type PrepareOptions, prepareDatabase } from './records/roles.ts'
@@ -74,7 +75,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   if (isLocal) stack.use(await takeDataFolder(config.dataFolder))
   const sql = await openRecords(stack, options, failure.reject)
   const store = stack.use(await openConfiguredStore(config, sql, clock))
-  const intake = createIntake(config, sql, store, clock)
+  const outbox = stack.use(
+    openOutbox(sql, (error) => log.error({ err: error }, 'events cannot be announced')),
+  )
+  const intake = createIntake(config, { sql, outbox, store, clock })
   const metrics = createMetrics(() => countAllActiveUploads(sql))
 
   const stop = new AbortController()
@@ -87,7 +91,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const heads = stack.use(
     await openHeads(sql, (error) => log.error({ err: error }, 'signed heads cannot be read')),
   )
-  const sequencer = createSequencer(sql, clock)
+  const sequencer = createSequencer(outbox, clock)
   const sealer = stack.use(openSealer(intake, sequencer, config, log, metrics))
   const app = createApp({
     ...{ intake, sealer, feed, heads, log },
@@ -212,12 +216,12 @@ async function readGrantSecret(
   return Buffer.from(await readSecretFile(secretFile))
 }
 
-function createIntake(config: Config, sql: Sql, store: AnyStore, clock: Clock): Intake {
-  const { uploads, grants } = config
+function createIntake(
+  { uploads, grants }: Config,
+  parts: Omit<Intake, 'settings' | 'store'> & { store: AnyStore },
+): Intake {
   return {
-    sql,
-    store,
-    clock,
+    ...parts,
     settings: {
       partSizeBytes: uploads.partSizeBytes,
       sizeBytesMax: uploads.sizeBytesMax,

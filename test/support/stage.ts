@@ -15,6 +15,7 @@ import { openUpload } from '../../server/intake/open.ts'
 import type { Intake, IntakeSettings } from '../../server/intake/session.ts'
 import { createSequencer } from '../../server/log/sequencer.ts'
 import { findArtifact } from '../../server/records/artifacts.ts'
+import { openOutbox } from '../../server/records/outbox.ts'
 import type { UploadRecord } from '../../server/records/upload-row.ts'
 import { findUpload } from '../../server/records/uploads.ts'
 import { createSealer, type Sealer } from '../../server/seal/seal.ts'
@@ -61,8 +62,11 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
   const store = stack.use(
     await openFilesystemStore({ folder, grantSecret: randomBytes(32), clock }),
   )
+  const setbacks: unknown[] = []
+  const outbox = stack.use(openOutbox(database.server, (error) => setbacks.push(error)))
   const intake: Intake = {
     sql: database.server,
+    outbox,
     store,
     clock,
     settings: {
@@ -75,7 +79,6 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
       ...settings,
     },
   }
-  const setbacks: unknown[] = []
   const principal: Principal = {
     token: { id: '5a3f6c1e-7a55-4ad2-9c3d-0123456789ab', name: 'stage' },
     scopes: ['admin'],
@@ -93,7 +96,7 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
     openSealer: (options = {}) =>
       createSealer(
         { ...intake, store: options.store ?? store },
-        createSequencer(intake.sql, intake.clock),
+        createSequencer(outbox, intake.clock),
         {
           concurrency: 4,
           patienceMs: options.patienceMs ?? 60_000,
