@@ -8,7 +8,7 @@ import { readProfile, writeProfile } from '../client/profile.ts'
 import { LINK_SECONDS, makeLink, readingScopes, SESSION_SECONDS_MAX } from './access/sign-in.ts'
 import { createToken, ensureAdminToken, findToken, isLiveSecret } from './access/tokens.ts'
 import { createApp } from './app.ts'
-import { type ReverifyStep, startReverifying } from './care/reverify.ts'
+import { type ReverifyParts, type ReverifyStep, startReverifying } from './care/reverify.ts'
 import { scrubNext } from './care/scrub.ts'
 import { sweep } from './care/sweep.ts'
 import { type Clock, systemClock } from './clock.ts'
@@ -251,6 +251,10 @@ function openSealer(
       metrics.countSetback()
       log.warn({ upload: upload.id, err: error }, 'seal set back')
     },
+    onMisread(upload, { expected, found }) {
+      metrics.countMisread()
+      log.warn({ upload: upload.id, expected, found }, MISREAD)
+    },
   })
 }
 
@@ -343,13 +347,19 @@ function startLooking(
       log.info({ ...subject, bytes: bytes.toString(), seconds }, 'stored bytes still agree')
     else log.error({ ...subject, code, expected, found }, 'STORED BYTES DO NOT AGREE')
   }
+  const onMisread: ReverifyParts['onMisread'] = ({ task, run, name }, { expected, found }) => {
+    metrics.countMisread()
+    log.warn({ reference: `${task}/${run}/${name}`, server, expected, found }, MISREAD)
+  }
   return startReverifying(
-    { sql, store, clock, server },
+    { sql, store, clock, server, onMisread },
     { ...config.reverify, idleSeconds: config.sweepSeconds },
     tell,
     (error) => log.error({ err: error }, 'looking at stored bytes failed'),
   )
 }
+
+const MISREAD = 'stored bytes differed, and agreed when they were read once more'
 
 /** Ended uploads stay this long for those who ask what became of them. */
 const ENDED_TTL_SECONDS = 30 * 86_400

@@ -69,6 +69,8 @@ export interface SealerOptions {
   onOutcome: (outcome: 'sealed' | 'failed', upload: UploadRecord) => void
   /** Called when a seal stopped for a passing reason and will be taken up again. */
   onSetback: (upload: UploadRecord, error: unknown) => void
+  /** Called when stored bytes differed as this says, and agreed when they were read once more. */
+  onMisread: (upload: UploadRecord, error: ArtifactError) => void
 }
 
 export interface Sealer extends AsyncDisposable {
@@ -118,7 +120,9 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
   const start = (verification: Verification): Promise<Result> => {
     const { upload, bytes } = verification
     const turn = bytes === undefined ? limit : smallLimit
-    const run = runSeal(intake, sequencer, verification, holder, turn, stop.signal)
+    const onMisread = (error: ArtifactError) => options.onMisread(upload, error)
+    const terms = { holder, turn, signal: stop.signal, onMisread }
+    const run = runSeal(intake, sequencer, verification, terms)
       .then((result) => {
         options.onOutcome(result.outcome, upload)
         return result
@@ -206,18 +210,25 @@ function checkSealable(upload: UploadRecord, claim: Claim): void {
     )
 }
 
+/** What a verification runs under. */
+interface Terms {
+  holder: string
+  turn: LimitFunction
+  signal: AbortSignal
+  onMisread: (error: ArtifactError) => void
+}
+
 async function runSeal(
   intake: Intake,
   sequencer: Sequencer,
   verification: Verification,
-  holder: string,
-  turn: LimitFunction,
-  signal: AbortSignal,
+  terms: Terms,
 ): Promise<Exclude<Result, { outcome: 'set-back' }>> {
   const { upload, claim, meet } = verification
+  const { holder, turn, signal } = terms
   try {
     // The seal itself is not part of the turn: those who wait for it go together.
-    const blob = await turn(() => verifyBlob(intake, verification, holder, signal))
+    const blob = await turn(() => verifyBlob(intake, verification, terms))
     await meet?.()
     return await publish(intake, sequencer, upload, claim, blob, holder)
   } catch (error) {
@@ -229,18 +240,13 @@ async function runSeal(
 }
 
 /** The object, complete and as it was claimed. */
-async function verifyBlob(
-  intake: Intake,
-  verification: Verification,
-  holder: string,
-  signal: AbortSignal,
-): Promise<Blob> {
-  signal.throwIfAborted()
+async function verifyBlob(intake: Intake, verification: Verification, terms: Terms): Promise<Blob> {
+  terms.signal.throwIfAborted()
   const { upload, claim } = verification
   const blob = await storeBlob(intake, verification)
   // From here on no grant can write the object: what is read now is what will be served.
   checkBlobSize(blob, claim)
-  if (upload.policy === 'reread') await reread(intake, upload, claim, blob, holder, signal)
+  if (upload.policy === 'reread') await reread(intake, upload, claim, blob, terms)
   return blob
 }
 
@@ -270,13 +276,12 @@ async function reread(
   upload: UploadRecord,
   claim: Claim,
   blob: Blob,
-  holder: string,
-  signal: AbortSignal,
+  { holder, signal, onMisread }: Terms,
 ): Promise<void> {
   let reportedAt = intake.clock().getTime()
   const options = { expectedBytes: claim.sizeBytes, signal }
   const read = () => intake.store.read(upload.blobKey, blob.tag, options)
-  await checkStored(read, claim, async (verifiedBytes) => {
+  const onProgress = async (verifiedBytes: bigint) => {
     const now = intake.clock()
     if (now.getTime() - reportedAt < PROGRESS_MS) return
     reportedAt = now.getTime()
@@ -286,7 +291,8 @@ async function reread(
       return after
     })
     if (kept === undefined) throw lostLease(upload)
-  })
+  }
+  await checkStored(read, claim, { onProgress, onMisread })
 }
 
 /** The commit point: the record, its leaf, the state and the news of it, or nothing. */
