@@ -75,10 +75,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   if (isLocal) stack.use(await takeDataFolder(config.dataFolder))
   const sql = await openRecords(stack, options, failure.reject)
   const store = stack.use(await openConfiguredStore(config, sql, clock))
-  const outbox = stack.use(
-    openOutbox(sql, (error) => log.error({ err: error }, 'events cannot be announced')),
-  )
-  const intake = createIntake(config, { sql, outbox, store, clock })
+  const intake = openIntake(stack, options, { sql, store, clock })
   const metrics = createMetrics(() => countAllActiveUploads(sql))
 
   const stop = new AbortController()
@@ -91,7 +88,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const heads = stack.use(
     await openHeads(sql, (error) => log.error({ err: error }, 'signed heads cannot be read')),
   )
-  const sequencer = createSequencer(outbox, clock)
+  const sequencer = createSequencer(intake.outbox, clock)
   const sealer = stack.use(openSealer(intake, sequencer, config, log, metrics))
   const app = createApp({
     ...{ intake, sealer, feed, heads, log },
@@ -216,12 +213,15 @@ async function readGrantSecret(
   return Buffer.from(await readSecretFile(secretFile))
 }
 
-function createIntake(
-  { uploads, grants }: Config,
-  parts: Omit<Intake, 'settings' | 'store'> & { store: AnyStore },
+function openIntake(
+  stack: AsyncDisposableStack,
+  { config: { uploads, grants }, log }: ServerOptions,
+  parts: Pick<Intake, 'sql' | 'store' | 'clock'>,
 ): Intake {
+  const onFault = (error: unknown) => log.error({ err: error }, 'events cannot be announced')
   return {
     ...parts,
+    outbox: stack.use(openOutbox(parts.sql, onFault)),
     settings: {
       partSizeBytes: uploads.partSizeBytes,
       sizeBytesMax: uploads.sizeBytesMax,
