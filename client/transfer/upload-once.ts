@@ -130,12 +130,12 @@ async function seal(
   sent: { resumed: boolean; sentBytes: bigint },
 ): Promise<UploadOutcome> {
   const withReceipt = job.options.receipt ?? true
-  const { artifact, receipt } = await sealUpload(job.connection, upload, digest, {
+  const sealed = await sealUpload(job.connection, upload, digest, {
     ...job,
     withReceipt,
   })
-  const isNew = artifact.uploadId === upload.id
-  return { ...sent, artifact, isNew, receipt, parts: isNew ? digest.parts : undefined }
+  const isNew = sealed.artifact.uploadId === upload.id
+  return { ...sent, ...sealed, isNew, parts: isNew ? digest.parts : undefined }
 }
 
 const NOT_ONE_PART = ['size_mismatch', 'limit_exceeded']

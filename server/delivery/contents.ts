@@ -142,8 +142,20 @@ function chooseContents({ store }: Delivery, wanted: readonly StoredArtifact[]):
   return chosen
 }
 
-async function readWhole({ store }: Delivery, { blobKey, blobTag }: StoredArtifact) {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of store.read(blobKey, blobTag)) chunks.push(chunk)
-  return Buffer.concat(chunks)
+async function readWhole(
+  { store }: Delivery,
+  { artifact, blobKey, blobTag }: StoredArtifact,
+): Promise<Buffer> {
+  const whole = Buffer.allocUnsafeSlow(Number(artifact.sizeBytes))
+  let filled = 0
+  // Copied: a chunk may be good only until the next one is asked for.
+  for await (const chunk of store.read(blobKey, blobTag)) {
+    if (filled + chunk.length > whole.length)
+      throw new ArtifactError('size_mismatch', `Cannot get ${artifact.reference}: it has grown`, {
+        expected: `${whole.length} bytes`,
+      })
+    whole.set(chunk, filled)
+    filled += chunk.length
+  }
+  return whole.subarray(0, filled)
 }

@@ -40,31 +40,46 @@ export async function readTile(
   return readTileHashes(sql, level, start, start + width)
 }
 
+export interface ProofQuestion {
+  /** Leaves of a head that the answer shall be joined to. */
+  since: number | undefined
+  /** How long the answer waits for the signer, in ms. */
+  patienceMs: number
+}
+
 /**
- * The receipt of a sealed artifact, as soon as a signed head covers it. `undefined` when nobody
- * signs here. Throws `receipt_pending` when that takes longer than `patienceMs`, and `log_inclusion`.
+ * The receipt of a sealed artifact, as soon as a signed head covers it, and what joins that head to the
+ * one asked about. `undefined` when nobody signs here. Throws `receipt_pending` when that takes longer
+ * than the patience, and `log_inclusion`.
  */
-export async function findReceipt(
+export async function findProof(
   sql: AnySql,
   heads: Heads,
   artifact: Pick<Artifact, 'task' | 'run' | 'name'>,
-  patienceMs: number,
-): Promise<string | undefined> {
+  { since, patienceMs }: ProofQuestion,
+): Promise<{ receipt: string; consistency: string[] | undefined } | undefined> {
   const [leaf] = await findLeaves(sql, artifact)
   if (leaf === undefined || heads.newest() === undefined) return undefined
   const head = await heads.waitFor(leaf.idx + 1, patienceMs)
-  if (head !== undefined) return createProver(sql, head).receiptOf(leaf)
+  if (head !== undefined) {
+    const prover = createProver(sql, head)
+    const receipt = await prover.receiptOf(leaf)
+    return { receipt, consistency: await prover.consistencySince(since) }
+  }
   throw new ArtifactError(
     'receipt_pending',
     `Cannot prove ${artifact.task}/${artifact.run}/${artifact.name} yet: it is not signed`,
   )
 }
 
-export interface ProofQuestion {
-  /** Leaves of a head that the answer shall be joined to. */
-  since: number | undefined
-  /** How long the answer waits for the signer, in ms. */
-  patienceMs: number
+/** The receipt alone, as {@link findProof} has it. */
+export async function findReceipt(
+  sql: AnySql,
+  heads: Heads,
+  artifact: Pick<Artifact, 'task' | 'run' | 'name'>,
+  patienceMs: number,
+): Promise<string | undefined> {
+  return (await findProof(sql, heads, artifact, { since: undefined, patienceMs }))?.receipt
 }
 
 /** What goes with an answer about artifacts, so that nobody has to ask for it apart. */
@@ -91,11 +106,10 @@ export async function proveSeals(
   const head = signed ?? heads.newest()
   if (head === undefined) return { receiptOf: async () => undefined, consistency: undefined }
   const prover = createProver(sql, head)
-  const isJoined = since !== undefined && since <= head.size
   return {
     receiptOf: async (seal) =>
       seal.idx < head.size ? prover.receiptOf(seal).catch(leaveOut) : undefined,
-    consistency: isJoined ? await prover.consistencySince(since).catch(leaveOut) : undefined,
+    consistency: await prover.consistencySince(since),
   }
 }
 
@@ -106,7 +120,7 @@ function leaveOut(error: unknown): undefined {
 
 /**
  * Makes proofs under a head. Every tile on the way is checked against the signed root, once for all of
- * them: a server whose tables were altered proves nothing at all. The functions throw `log_inclusion`.
+ * them: a server whose tables were altered proves nothing at all.
  */
 function createProver(sql: AnySql, head: SignedHead) {
   const readNodes = createTileReader(head, {
@@ -117,15 +131,17 @@ function createProver(sql: AnySql, head: SignedHead) {
     },
   })
   return {
-    /** The receipt of a leaf that the head covers. */
+    /** The receipt of a leaf that the head covers; throws `log_inclusion`. */
     async receiptOf(row: LeafRow): Promise<string> {
       const proof = await proveInclusion(row.idx, head.size, readNodes)
       return formatReceipt({ extra: row.leaf, index: row.idx, proof, checkpoint: head.note })
     },
-    /** That the first `size` leaves, at most those of the head, are the beginning of its tree. */
-    async consistencySince(size: number): Promise<string[]> {
+    /** That the first leaves of the tree are so many that were seen, if they are in it and can be proven. */
+    async consistencySince(size: number | undefined): Promise<string[] | undefined> {
+      if (size === undefined || size > head.size) return undefined
       if (size === head.size) return []
-      return (await proveConsistency(size, head.size, readNodes)).map(formatBase64)
+      const proof = await proveConsistency(size, head.size, readNodes).catch(leaveOut)
+      return proof?.map(formatBase64)
     },
   }
 }
