@@ -33,6 +33,7 @@ import {
   TTL_SECONDS,
 } from '../contract/subject.ts'
 import { getTestS3 } from '../support/ceph.ts'
+import { MIB } from '../support/content.ts'
 import { createTestDatabase } from '../support/database.ts'
 import type { TestDatabase } from '../support/postgres-cluster.ts'
 import { openS3Proxy } from '../support/s3-proxy.ts'
@@ -301,6 +302,40 @@ describe('read()', () => {
     expect(seen).toEqual(['close whole', 'keep-alive whole'])
     expect((await read({}, 0)).equals(sample.bytes)).toBe(true)
     expect(seen).toEqual(['keep-alive whole'])
+  })
+
+  it('reads in pieces side by side what comes slowly, and goes on where one broke', async () => {
+    const sample = makeSample(subject, 92)
+    const expectedBytes = BigInt(sample.bytes.length)
+    const ranges: (string | undefined)[] = []
+    let underWay = 0
+    let most = 0
+    let cuts = 0
+    await using proxy = await openS3Proxy(getTestS3().endpoint, {
+      onRequest({ method, headers: { connection, range }, socket }) {
+        // Of long reads alone; the SDK keeps its connections.
+        if (method !== 'GET' || connection !== 'close') return
+        ranges.push(range)
+        most = Math.max(most, ++underWay)
+        socket.once('close', () => {
+          underWay -= 1
+        })
+      },
+      bytesPerSecond: ({ method }) => (method === 'GET' ? 4 * MIB : undefined),
+      cutAfter: (method) => (method === 'GET' && ++cuts === 4 ? 300_000 : undefined),
+    })
+    const ahead = { pieceBytes: MIB, piecesMax: 3, slowMs: 50 }
+    await using store = await open({ endpoint: proxy.endpoint, ahead })
+    const { session, blob } = await storeSample({ ...subject, store }, sample)
+    ranges.length = 0
+    most = 0
+    cuts = 0
+    const found = await readAll(store.read(session.key, blob.tag, { expectedBytes }))
+    expect(found.equals(sample.bytes)).toBe(true)
+    expect(most).toBeGreaterThan(2)
+    expect(most).toBeLessThan(6)
+    const pieces = ranges.filter((range) => range !== undefined && !range.endsWith('-'))
+    expect(pieces.length).toBeGreaterThan(3)
   })
 
   it('names another tag, a missing object and a wish to stop where it is long, too', async () => {
