@@ -14,7 +14,7 @@ import type { ObjectBody, ObjectRange } from './s3-objects.ts'
 export interface AheadSettings {
   /** A piece is held in memory as a whole, in bytes. */
   pieceBytes: number
-  /** Pieces ahead of their readers, of all readers of this process together. */
+  /** Pieces ahead of the one that is read, of all readers of this process together. */
   piecesMax: number
   /** A stream is judged when it was waited for so long, in ms. */
   slowMs: number
@@ -24,10 +24,13 @@ export interface AheadSettings {
   now: () => number
 }
 
-/** 32 MiB in all: the memory of a server stays small, and five streams carry what one cannot. */
+/**
+ * 32 MiB in all and what is being read: the memory of a server stays small, and nine streams carry what
+ * one cannot. Smaller pieces would spend more of their time on their beginning.
+ */
 const DEFAULT_SETTINGS: AheadSettings = {
-  pieceBytes: 8 * 1024 ** 2,
-  piecesMax: 4,
+  pieceBytes: 4 * 1024 ** 2,
+  piecesMax: 8,
   slowMs: 500,
   slowBytesPerSecond: 128 * 1024 ** 2,
   now: () => performance.now(),
@@ -144,14 +147,12 @@ async function* readPieces(
       }
       const piece = queue.shift()
       if (piece === undefined) break
-      try {
-        const ready = await pace.wait(() => piece.body)
-        if (ready === undefined) place.narrow()
-        const body = ready ?? (await open(piece.range))
-        yield* pace.time(checkSize(body, piece.range).chunks)
-      } finally {
-        piece.release()
-      }
+      // It is ahead no more, and becomes smaller from here on.
+      piece.release()
+      const ready = await pace.wait(() => piece.body)
+      if (ready === undefined) place.narrow()
+      const body = ready ?? (await open(piece.range))
+      yield* pace.time(checkSize(body, piece.range).chunks)
       position = piece.range.end
     }
     return position
@@ -211,7 +212,7 @@ function createPool(total: number): Pool {
           }
         },
         narrow() {
-          most = Math.floor(mine / 2)
+          most = Math.floor(Math.min(most, mine + 1) / 2)
         },
         [Symbol.dispose]() {
           readers -= 1
