@@ -29,15 +29,21 @@ const witnessServe: CommandEntry = {
   load: async () => (await import('./commands/witness.ts')).witnessServe,
 }
 
+const packsRebuild: CommandEntry = {
+  name: 'packs rebuild',
+  summary: 'Find small artifacts in the bucket again, after Postgres was restored',
+  load: async () => (await import('./commands/packs-rebuild.ts')).packsRebuild,
+}
+
 /** Those that may move very many files, or serve those who do. */
-const HEAVY: ReadonlySet<string> = new Set(['upload', 'get', 'verify', 'serve'])
+const HEAVY: ReadonlySet<string> = new Set(['upload', 'get', 'verify', 'serve', 'packs rebuild'])
 
 /** Runs the command line of this process and returns its exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   using context = openProcessContext(readVersion())
   return await runCommandLine(
     argv,
-    [...clientCommands, serve, signer, witnessInit, witnessServe].map(inSmallHeap),
+    [...clientCommands, serve, signer, witnessInit, witnessServe, packsRebuild].map(inSmallHeap),
     context,
     {
       variables: async () => (await import('./settings.ts')).serverVariables(),
