@@ -130,7 +130,8 @@ async function adopt(
 
 /**
  * A removal is said in the log before its place is forgotten. One that was said after the look is seen
- * here, and one that is said after this statement finds the place to forget.
+ * here, and one that is said after this statement finds the place to forget. Either way the bytes in
+ * this pack are to be erased, also where the place was forgotten in another.
  */
 async function forgetRemoved(
   sql: Sql,
@@ -139,16 +140,17 @@ async function forgetRemoved(
   { places }: Adoption,
 ): Promise<void> {
   await sql`
-    with forgotten as (
-      delete from artifact.packed_blob as blob
-      using artifact.artifact as sealed, artifact.log_leaf as leaf
-      where blob.pack = ${pack} and blob.blob_key = any(${places.map(({ key }) => key)})
-        and sealed.blob_key = blob.blob_key and leaf.kind = 'remove'
-        and leaf.task = sealed.task and leaf.run = sealed.run and leaf.name = sealed.name
-      returning blob.blob_key
+    with removed as (
+      select sealed.blob_key from artifact.artifact as sealed
+      join artifact.log_leaf as leaf using (task, run, name)
+      where sealed.blob_key = any(${places.map(({ key }) => key)}) and leaf.kind = 'remove'
+    ),
+    forgotten as (
+      delete from artifact.packed_blob where pack = ${pack}
+        and blob_key in (select blob_key from removed)
     )
     update artifact.pack set due_at = coalesce(due_at, ${clock()}::timestamptz)
-    where id = ${pack} and exists (select from forgotten)`
+    where id = ${pack} and exists (select from removed)`
 }
 
 interface KnownRow {

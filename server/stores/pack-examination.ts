@@ -49,6 +49,7 @@ export async function examinePack(
     ...{ records: 0, places: [], unrecorded: 0, needless: [], isSpare: false, faults: [] },
   }
   const records = readRecords(await readWhole(objects, pack, sizeBytes), result)
+  result.records = records.length
   if (records.length === 0) return result
   const isNoted = await census.isNoted(pack)
   const known = await census.look(records.map(({ key }) => key))

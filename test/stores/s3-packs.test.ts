@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { createPackIndex } from '../../server/records/packs.ts'
-import type { PackIndex } from '../../server/stores/pack-index.ts'
+import type { PackBook } from '../../server/stores/pack-census.ts'
 import { parsePack } from '../../server/stores/pack-record.ts'
 import { openS3Store, type S3Store } from '../../server/stores/s3.ts'
 import { type BlobPlan, WHOLE_SESSION } from '../../server/stores/store.ts'
@@ -62,7 +62,7 @@ beforeEach(async () => {
 })
 
 /** A store as one server opens it; its index may break off somewhere. */
-function openStore(broken: (index: PackIndex) => Partial<PackIndex> = () => ({})) {
+function openStore(broken: (index: PackBook) => Partial<PackBook> = () => ({})) {
   const { region, bucket: name, accessKeyId, secretAccessKey } = getTestS3()
   const index = createPackIndex(database.server, clock)
   return openS3Store({
@@ -190,8 +190,24 @@ describe('a blob that is wanted singly', () => {
     }
     requests = []
     await grantOf(one, tag)
-    expect(requests).toEqual([])
+    expect(requests).toEqual([expect.stringMatching(/^HEAD .*\/blobs\//)])
     expect(await bucket.listKeys()).toHaveLength(2)
+  })
+
+  it.each([
+    ['lost', (key: string) => bucket.remove(key)],
+    ['another one', (key: string) => bucket.write(key, Buffer.from('another one'))],
+  ])('gets it again when it is %s', async (_, damage) => {
+    const puts = makePuts()
+    await putAll(puts)
+    const one = pick(puts, 5)
+    const tag = await tagOf(one)
+    await grantOf(one, tag)
+    await damage(`${prefix}/${one.plan.key}`)
+    const [grant] = await Promise.all([grantOf(one, tag), grantOf(one, tag)])
+    expect((await send({ origin: proxy.endpoint }, grant)).body.equals(one.bytes)).toBe(true)
+    await discard(one)
+    expect(await isInBucket(one)).toBe(false)
   })
 
   it('is refused when its bytes in the pack changed, and alone', async () => {
@@ -279,19 +295,69 @@ describe('a blob that is removed', () => {
     expect(found.equals(neighbour.bytes)).toBe(true)
   })
 
-  it('stays in a pack that is damaged otherwise, which loses nothing by it', async () => {
+  it.each([
+    [
+      'differs',
+      (bytes: Buffer, { bytes: content }: Put) => flipBit(bytes, bytes.indexOf(content)),
+      1,
+    ],
+    [
+      'is cut',
+      (bytes: Buffer, { bytes: content }: Put) => bytes.subarray(0, bytes.indexOf(content) + 3),
+      COUNT - 4,
+    ],
+  ])(
+    'waits a minute in a pack where another one %s, which loses no more by it',
+    async (_, damage, harmed) => {
+      const puts = makePuts()
+      await putAll(puts)
+      const [pack = ''] = await listPacks()
+      const [gone, ...others] = puts
+      const rest = others.slice(0, others.length - harmed)
+      const changed = pick(puts, COUNT - harmed)
+      if (gone === undefined) throw new Error('Nothing was put')
+      const tag = await tagOf(changed)
+      await bucket.write(pack, damage(Buffer.from(await bucket.read(pack)), changed))
+      await expect(discard(gone)).rejects.toMatchObject({ code: 'digest_mismatch' })
+      expect(await listPacks()).toEqual([pack])
+      expect(await store.stat(gone.plan.key)).toBeUndefined()
+      await expectAll(rest)
+      // What is read so once more is what the store has: it goes with the others, and stays what it is.
+      now += 61_000
+      await tidy()
+      expect(await isInBucket(gone)).toBe(false)
+      expect(await listPacks()).toHaveLength(1)
+      expect(await listPacks()).not.toEqual([pack])
+      await expectAll(rest)
+      for (const put of puts.slice(COUNT - harmed)) {
+        const found = await readAll(store.read(put.plan.key, await tagOf(put)))
+        expect(found.equals(put.bytes)).toBe(false)
+      }
+      await expect(grantOf(changed, tag)).rejects.toMatchObject({ code: 'precondition_failed' })
+      const faults: unknown[] = []
+      now += LATE_SECONDS * 1000
+      await store.tidy((_, error) => faults.push(error))
+      expect(faults).toEqual([])
+    },
+  )
+
+  it('waits until the damage of its pack is mended, if it is within that minute', async () => {
     const puts = makePuts()
     await putAll(puts)
     const [pack = ''] = await listPacks()
     const [gone, changed, ...rest] = puts
     if (gone === undefined || changed === undefined) throw new Error('Too few were put')
     const bytes = Buffer.from(await bucket.read(pack))
-    await bucket.write(pack, flipBit(bytes, bytes.indexOf(changed.bytes)))
+    const at = bytes.indexOf(changed.bytes)
+    await bucket.write(pack, flipBit(bytes, at))
     await expect(discard(gone)).rejects.toMatchObject({ code: 'digest_mismatch' })
+    // Other bytes than before are read: the store is not at rest, and nothing is taken for settled.
+    await bucket.write(pack, flipBit(bytes, at + 1))
+    now += 61_000
+    const faults: unknown[] = []
+    await store.tidy((_, error) => faults.push(error))
+    expect(faults).toEqual([expect.objectContaining({ code: 'digest_mismatch' })])
     expect(await listPacks()).toEqual([pack])
-    expect(await store.stat(gone.plan.key)).toBeUndefined()
-    await expectAll(rest)
-    // Once it is mended, the next round finishes it.
     await bucket.write(pack, bytes)
     now += 61_000
     await tidy()
@@ -353,8 +419,8 @@ describe('a pack that breaks off', () => {
     ['before its blobs are moved', () => ({ move: breakOff })],
     [
       'once its blobs are moved',
-      (index: PackIndex) => ({
-        async move(...words: Parameters<PackIndex['move']>) {
+      (index: PackBook) => ({
+        async move(...words: Parameters<PackBook['move']>) {
           await index.move(...words)
           throw outage
         },
