@@ -1,6 +1,7 @@
 /** `artifact packs rebuild`: what to do when Postgres comes from a backup older than the bucket. */
 import { z } from 'zod'
 import { type CommandContext, defineCommand, flag } from '../../client/commands/command.ts'
+import { sanitise } from '../../client/terminal-format.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { buildConfig, readSecrets, readSettings } from '../config.ts'
 import { openHoldings } from '../holdings.ts'
@@ -93,7 +94,7 @@ function formatReport(report: RebuildReport, dryRun: boolean): string[] {
   const would = dryRun ? 'would be ' : ''
   return [
     ...faults.list.map(formatFault),
-    ...lost.references.map((reference) => `lost     ${reference}: it is in no pack`),
+    ...lost.references.map((reference) => `lost     ${sanitise(reference)}: it is in no pack`),
     `packs    ${packs} read, with ${records} blobs`,
     `places   ${added} ${would}added, ${moved} ${would}moved, ${dropped} ${would}dropped`,
     ...(unrecorded === 0
@@ -121,7 +122,7 @@ function formatFault(fault: FoundFault): string {
       : kind === 'other'
         ? `${fault.reference}, expected ${fault.expected}, found ${fault.found}`
         : fault.found
-  return `fault    ${object}: ${words} (${details})`
+  return sanitise(`fault    ${object}: ${words} (${details})`)
 }
 
 function describe(report: RebuildReport, dryRun: boolean): object {
