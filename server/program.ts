@@ -31,7 +31,7 @@ const witnessServe: CommandEntry = {
 
 const packsRebuild: CommandEntry = {
   name: 'packs rebuild',
-  summary: 'Find small artifacts in the bucket again, after Postgres was restored',
+  summary: 'Find the places of small artifacts in the bucket again',
   load: async () => (await import('./commands/packs-rebuild.ts')).packsRebuild,
 }
 

@@ -6,6 +6,7 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import { buildConfig, readSecrets, readSettings } from '../config.ts'
 import { openHoldings } from '../holdings.ts'
 import { createLogger } from '../logger.ts'
+import { toDatabaseProblem } from '../records/database.ts'
 import type { SettingKey } from '../settings.ts'
 import type { FoundFault, RebuildReport } from '../stores/pack-rebuild.ts'
 import { readFlags, settingOptions } from './setting-options.ts'
@@ -73,20 +74,26 @@ async function rebuild(
       expected: '--store s3://BUCKET/PREFIX, as the servers have it',
       found: 'a folder, where every artifact is a file of its own',
     })
+  const secrets = await readSecrets(raw)
   const failure = new AbortController()
   await using holdings = await openHoldings({
     ...{ config, clock, isSigner: false },
-    secrets: await readSecrets(raw),
+    // Who only looks migrates nothing either.
+    secrets: dryRun ? { ...secrets, migrationUrl: undefined } : secrets,
     log: createLogger(config.logLevel, stderr.stream),
     onFailure: (error) => failure.abort(error),
   })
   const { store } = holdings
   if (store.kind !== 's3') throw new Error('The store is not the configured one')
-  return await store.rebuildIndex({
-    dryRun,
-    signal: AbortSignal.any([signal, failure.signal]),
-    onProgress: (packs) => terminal.say(`${packs} packs read`),
-  })
+  try {
+    return await store.rebuildIndex({
+      dryRun,
+      signal: AbortSignal.any([signal, failure.signal]),
+      onProgress: (packs) => terminal.say(`${packs} packs read`),
+    })
+  } catch (error) {
+    throw toDatabaseProblem(error)
+  }
 }
 
 function formatReport(report: RebuildReport, dryRun: boolean): string[] {

@@ -75,10 +75,21 @@ export async function rebuildPacks(
     lost: { count: 0, references: [] },
     faults: { count: 0, list: [] },
   }
-  const run: Run = { objects, census, options, report, seen: new Set(), found: new Map() }
+  const run: Run = {
+    objects,
+    census,
+    options,
+    report,
+    seen: new Set(),
+    found: new Map(),
+    hasFailed: false,
+  }
   const turn = pLimit(PACKS_AT_ONCE)
   for await (const page of objects.list(PACKS, options.signal)) {
-    await Promise.all(page.map((object) => turn(() => readPack(run, object))))
+    const reads = page.map((object) => turn(() => readPack(run, object)))
+    // Nothing is under way any more when this throws.
+    await Promise.allSettled(reads)
+    await Promise.all(reads)
     options.onProgress?.(report.packs)
   }
   await dropGone(run)
@@ -95,11 +106,14 @@ interface Run {
   seen: Set<string>
   /** What a dry run would have moved out of each pack: keys. */
   found: Map<string, Set<string>>
+  /** Whether a pack has ended it: the others of its page are left alone then. */
+  hasFailed: boolean
 }
 
 async function readPack(run: Run, object: { key: string; sizeBytes: number }): Promise<void> {
   const { objects, census, options, report } = run
   options.signal?.throwIfAborted()
+  if (run.hasFailed) return
   const { key, sizeBytes } = object
   const pack = parsePackKey(key)
   if (pack === undefined)
@@ -115,11 +129,15 @@ async function readPack(run: Run, object: { key: string; sizeBytes: number }): P
     await settle(run, pack, examination)
   } catch (error) {
     options.signal?.throwIfAborted()
-    if (!(error instanceof ArtifactError)) throw error
+    const code = error instanceof ArtifactError ? error.code : undefined
     // Rewritten by a server since it was listed.
-    if (error.code === 'blob_missing') run.seen.delete(pack)
-    else if (error.code !== 'store_unavailable') throw error
-    else nameFault(run, { object: key, kind: 'unread', found: error.message })
+    if (code === 'blob_missing') run.seen.delete(pack)
+    else if (code === 'store_unavailable')
+      nameFault(run, { object: key, kind: 'unread', found: String(error) })
+    else {
+      run.hasFailed = true
+      throw error
+    }
   }
 }
 

@@ -100,11 +100,11 @@ describe('artifact packs rebuild', () => {
     const missed = await cli.run(['get', 'before/0/file-1', '-o', 'missed'])
     expect(missed.exit).toBe(3)
     expect(missed.stderr).toMatch(/artifact packs rebuild.*\(blob_missing, exit 3\)/s)
-    await expectRun('after', [], 9)
+    await expectRun('after', [], 3)
     const expected = { moved: 19, added: 20, dropped: 1, lostCount: 0, faultCount: 0 }
     const dry = await run(['--dry-run'])
     expect(Report.parse(JSON.parse(dry.stdout))).toMatchObject(expected)
-    await expectRun('after', [], 9)
+    await expectRun('after', [], 3)
     const rebuilt = await run()
     expect(rebuilt).toMatchObject({ exit: 0, stderr: '' })
     expect(Report.parse(JSON.parse(rebuilt.stdout))).toMatchObject(expected)

@@ -341,6 +341,41 @@ describe('a rebuild that is not alone', () => {
     await at.expectAll([...puts.flatMap((some) => some.slice(2)), ...later])
   })
 
+  it.each(['before', 'after'])(
+    'breaks off %s any pack, and is finished by the next',
+    async (when) => {
+      const puts = Array.from({ length: 3 }, () => makePuts(4))
+      for (const some of puts) await at.putPack(some)
+      await at.seal(puts.flat())
+      await at.forgetIndex()
+      let rounds = 0
+      for (let isDone = false; !isDone; rounds++) {
+        let adoptions = 0
+        await using broken = await at.openStore(({ census }) => ({
+          census: {
+            ...census,
+            async adopt(pack, adoption) {
+              const isLast = ++adoptions === 2
+              if (isLast && when === 'before') throw new Error('It broke off')
+              const isAdopted = await census.adopt(pack, adoption)
+              if (isLast) throw new Error('It broke off')
+              return isAdopted
+            },
+          },
+        }))
+        isDone = await rebuild(broken).then(
+          () => true,
+          () => false,
+        )
+      }
+      expect(rounds).toBeGreaterThan(1)
+      await at.expectAll(puts.flat())
+      await at.tidyLater()
+      await at.expectAll(puts.flat())
+      expect(await at.countNotes()).toBe(3)
+    },
+  )
+
   it('changes nothing when it looks into another bucket, and ends when it is told to', async () => {
     const puts = makePuts()
     await at.putPack(puts)
