@@ -7,7 +7,7 @@ import { readProfile, writeProfile } from '../client/profile.ts'
 import { LINK_SECONDS, makeLink, readingScopes, SESSION_SECONDS_MAX } from './access/sign-in.ts'
 import { createToken, ensureAdminToken, findToken, isLiveSecret } from './access/tokens.ts'
 import { createApp } from './app.ts'
-import { type ReverifyStep, startReverifying } from './care/reverify.ts'
+import { type ReverifyParts, type ReverifyStep, startReverifying } from './care/reverify.ts'
 import { scrubNext } from './care/scrub.ts'
 import { sweep } from './care/sweep.ts'
 import { type Clock, systemClock } from './clock.ts'
@@ -24,6 +24,7 @@ import type { Logger } from './logger.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { createOpenApi } from './openapi.ts'
 import { checkDatabase, type Sql } from './records/database.ts'
+import { openOutbox } from './records/outbox.ts'
 import { countAllActiveUploads } from './records/uploads.ts'
 import { createSealer, type Sealer } from './seal/seal.ts'
 import type { AnyStore } from './stores/open-store.ts'
@@ -64,7 +65,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 
   const holdings = { ...options, clock, onFailure: failure.reject }
   const { sql, store } = stack.use(await openHoldings(holdings))
-  const intake = createIntake(config, sql, store, clock)
+  const intake = openIntake(stack, options, { sql, store, clock })
   const metrics = createMetrics(() => countAllActiveUploads(sql))
 
   const stop = new AbortController()
@@ -77,7 +78,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const heads = stack.use(
     await openHeads(sql, (error) => log.error({ err: error }, 'signed heads cannot be read')),
   )
-  const sequencer = createSequencer(sql, clock)
+  const sequencer = createSequencer(intake.outbox, clock)
   const sealer = stack.use(openSealer(intake, sequencer, config, log, metrics))
   const app = createApp({
     ...{ intake, sealer, feed, heads, log },
@@ -132,12 +133,15 @@ function createDelivery({ access, grants }: Config, sql: Sql, store: AnyStore): 
   return { sql, store, settings }
 }
 
-function createIntake(config: Config, sql: Sql, store: AnyStore, clock: Clock): Intake {
-  const { uploads, grants } = config
+function openIntake(
+  stack: AsyncDisposableStack,
+  { config: { uploads, grants }, log }: ServerOptions,
+  parts: Pick<Intake, 'sql' | 'store' | 'clock'>,
+): Intake {
+  const onFault = (error: unknown) => log.error({ err: error }, 'events cannot be announced')
   return {
-    sql,
-    store,
-    clock,
+    ...parts,
+    outbox: stack.use(openOutbox(parts.sql, onFault)),
     settings: {
       partSizeBytes: uploads.partSizeBytes,
       sizeBytesMax: uploads.sizeBytesMax,
@@ -167,6 +171,10 @@ function openSealer(
       metrics.countSetback()
       log.warn({ upload: upload.id, err: error }, 'seal set back')
     },
+    onMisread(upload, { expected, found }) {
+      metrics.countMisread()
+      log.warn({ upload: upload.id, expected, found }, MISREAD)
+    },
   })
 }
 
@@ -179,7 +187,7 @@ async function keepProfile(
 ): Promise<{ path: string; token: string } | undefined> {
   const folder = config.profileFolder
   if (folder === undefined) return undefined
-  const known = await readProfile(folder)
+  const known = readProfile(folder)
   const isGood = known !== undefined && (await isLiveSecret(sql, known.token, clock))
   const request = { name: 'local profile', scopes: ['admin'], ttlSeconds: null }
   const token = isGood ? known.token : (await createToken(sql, request, clock)).secret
@@ -259,13 +267,19 @@ function startLooking(
       log.info({ ...subject, bytes: bytes.toString(), seconds }, 'stored bytes still agree')
     else log.error({ ...subject, code, expected, found }, 'STORED BYTES DO NOT AGREE')
   }
+  const onMisread: ReverifyParts['onMisread'] = ({ task, run, name }, { expected, found }) => {
+    metrics.countMisread()
+    log.warn({ reference: `${task}/${run}/${name}`, server, expected, found }, MISREAD)
+  }
   return startReverifying(
-    { sql, store, clock, server },
+    { sql, store, clock, server, onMisread },
     { ...config.reverify, idleSeconds: config.sweepSeconds },
     tell,
     (error) => log.error({ err: error }, 'looking at stored bytes failed'),
   )
 }
+
+const MISREAD = 'stored bytes differed, and agreed when they were read once more'
 
 /** Ended uploads stay this long for those who ask what became of them. */
 const ENDED_TTL_SECONDS = 30 * 86_400

@@ -9,6 +9,8 @@ export interface Metrics {
   countSeal(outcome: 'sealed' | 'failed', sizeBytes: bigint): void
   /** A seal that stopped for a passing reason. */
   countSetback(): void
+  /** Stored bytes differed, and agreed when they were read once more. */
+  countMisread(): void
   /** Stored bytes were read again, with this outcome. */
   countVerification(outcome: VerificationOutcome, bytes: bigint): void
   collect(): Promise<{ contentType: string; text: string }>
@@ -42,6 +44,11 @@ export function createMetrics(countActive: () => Promise<number>): Metrics {
     help: 'Seals that stopped for a passing reason and will be taken up again',
     registers,
   })
+  const misreads = new Counter({
+    name: 'artifact_misreads_total',
+    help: 'Times that stored bytes differed, and agreed when read once more: look at the network and memory',
+    registers,
+  })
   const verifications = new Counter({
     name: 'artifact_verifications_total',
     help: 'Times that stored bytes were read again, by outcome; anything but agreed needs a person',
@@ -69,6 +76,7 @@ export function createMetrics(countActive: () => Promise<number>): Metrics {
       if (outcome === 'sealed') sealedBytes.inc(Number(sizeBytes))
     },
     countSetback: () => setbacks.inc(),
+    countMisread: () => misreads.inc(),
     countVerification(outcome, bytes) {
       verifications.inc({ outcome })
       verifiedBytes.inc(Number(bytes))

@@ -77,7 +77,11 @@ function awaitReply(sent: ClientRequest, { connectMs, replyMs, stallMs }: Patien
     else socket.once('encrypted' in socket ? 'secureConnect' : 'connect', connected)
   })
   sent.on('error', reject)
-  sent.once('close', () => clearTimeout(timer))
+  sent.once('close', () => {
+    clearTimeout(timer)
+    // Not every end is told as an error: one that wants to speak another protocol is just closed.
+    reject(Object.assign(new Error('the connection was cut'), { code: 'UND_ERR_SOCKET' }))
+  })
   sent.once('response', (reply) => {
     clearTimeout(timer)
     reply.setTimeout(stallMs, () => {

@@ -18,7 +18,7 @@ import {
   type NewVerification,
   type Turn,
 } from '../records/verification.ts'
-import { checkBytes } from '../seal/reread.ts'
+import { checkStored, type RereadListener } from '../seal/reread.ts'
 import type { Store } from '../stores/store.ts'
 
 export interface ReverifyParts {
@@ -29,6 +29,8 @@ export interface ReverifyParts {
   server: string
   /** Waits, and throws when `signal` fires [a timer]. */
   pause?: (ms: number, signal: AbortSignal) => Promise<unknown>
+  /** Called when bytes differed as this says, and agreed when they were read once more [nobody]. */
+  onMisread?: (turn: Turn, error: ArtifactError) => void
 }
 
 export interface ReverifySettings {
@@ -133,7 +135,7 @@ export function startReverifying(
 
 /** Reads what is stored and records the outcome. Throws when the trouble may pass: that is no outcome. */
 async function look(
-  { sql, store, clock, server, pause = pauseByTimer }: ReverifyParts,
+  { sql, store, clock, server, pause = pauseByTimer, onMisread }: ReverifyParts,
   held: AnySql,
   turn: Turn,
   bytesPerSecond: number,
@@ -142,7 +144,8 @@ async function look(
   const stored = await findArtifact(sql, turn.task, turn.run, turn.name)
   if (stored === undefined) throw new Error(`Leaf ${turn.idx} is without its record`)
   const began = performance.now()
-  const reading = paced(bytesPerSecond, (ms) => pause(ms, signal))
+  const pace = paced(bytesPerSecond, (ms) => pause(ms, signal))
+  const reading = { ...pace, onMisread: (error: ArtifactError) => onMisread?.(turn, error) }
   const verdict = (await isRemoved(sql, turn))
     ? 'removed'
     : await judge(sql, store, stored, reading, signal)
@@ -167,7 +170,7 @@ async function judge(
   sql: Sql,
   store: ReverifyParts['store'],
   stored: StoredArtifact,
-  reading: Pace,
+  reading: RereadListener,
   signal: AbortSignal,
 ): Promise<Verdict> {
   const { artifact, blobKey, blobTag } = stored
@@ -177,8 +180,7 @@ async function judge(
     parts: (await findParts(sql, artifact)) ?? [],
   }
   const options = { expectedBytes: claim.sizeBytes, signal }
-  const read = (tag: string) =>
-    checkBytes(store.read(blobKey, tag, options), claim, reading.onProgress)
+  const read = (tag: string) => checkStored(() => store.read(blobKey, tag, options), claim, reading)
   try {
     await read(blobTag)
     return { outcome: 'agreed', code: undefined, expected: undefined, found: undefined }
@@ -213,7 +215,7 @@ async function isRemoved(sql: AnySql, turn: Turn): Promise<boolean> {
 
 interface Pace {
   onProgress(bytes: bigint): Promise<void>
-  /** Seen so far. */
+  /** Seen so far, of the last reading. */
   bytes(): bigint
 }
 
@@ -224,11 +226,13 @@ const pauseByTimer = (ms: number, signal: AbortSignal) => setTimeout(ms, undefin
 
 /** Holds a reader back to a speed. */
 function paced(bytesPerSecond: number, pause: (ms: number) => Promise<unknown>): Pace {
-  const began = performance.now()
+  let began = performance.now()
   let seen = 0n
   return {
     bytes: () => seen,
     async onProgress(bytes) {
+      // It starts again from the first byte.
+      if (bytes < seen) began = performance.now()
       seen = bytes
       const aheadMs = (Number(bytes) / bytesPerSecond) * 1000 - (performance.now() - began)
       if (aheadMs >= WAIT_MS_MIN) await pause(aheadMs)

@@ -168,16 +168,29 @@ async function readJson(c: Context): Promise<unknown> {
 function parse<S>(schema: S | undefined, value: unknown): Parsed<S>
 function parse(schema: z.ZodType | undefined, value: unknown): unknown {
   if (schema === undefined) return undefined
-  const result = schema.safeParse(value)
+  const result = tryParse(schema, value)
   if (result.success) return result.data
   throw invalid(
     result.error.issues.slice(0, 20).map((issue) => ({
-      field: issue.path.join('.') || ('keys' in issue ? String(issue.keys) : 'body'),
-      expected: issue.message,
+      field: cut(issue.path.join('.') || ('keys' in issue ? String(issue.keys) : 'body')),
+      // It can name every key of a body.
+      expected: cut(issue.message),
       ...describeFound(value, issue.path),
     })),
   )
 }
+
+function tryParse(schema: z.ZodType, value: unknown) {
+  try {
+    return schema.safeParse(value)
+  } catch (error) {
+    // More faults than can be listed.
+    if (!(error instanceof RangeError)) throw error
+    throw invalid([{ field: 'body', expected: 'fewer values where none may be' }])
+  }
+}
+
+const cut = (text: string): string => text.slice(0, 200)
 
 /** What was there instead, shortened. */
 function describeFound(value: unknown, path: PropertyKey[]): { found?: string } {
@@ -185,7 +198,17 @@ function describeFound(value: unknown, path: PropertyKey[]): { found?: string } 
   for (const key of path)
     found = typeof found === 'object' && found !== null ? Reflect.get(found, key) : undefined
   if (found === undefined || path.length === 0) return {}
-  return { found: (JSON.stringify(found) ?? '').slice(0, 120) }
+  return { found: formatFound(found).slice(0, 120) }
+}
+
+function formatFound(found: unknown): string {
+  try {
+    return JSON.stringify(found) ?? ''
+  } catch (error) {
+    // Nested too deep to be written down, though not to be read.
+    if (error instanceof RangeError) return Array.isArray(found) ? '[…]' : '{…}'
+    throw error
+  }
 }
 
 /** The error for a request that a schema refused. */

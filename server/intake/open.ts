@@ -7,7 +7,7 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { OpenedUpload, OpenUpload } from '../../schemas/upload.ts'
 import { checkMayUpload, isAllowed, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
-import { findArtifact } from '../records/artifacts.ts'
+import { findArtifact, isBlobSealed } from '../records/artifacts.ts'
 import type { AnySql } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import { ensureRun } from '../records/tasks.ts'
@@ -65,8 +65,13 @@ async function openFresh(
   const sizeBytes = request.sizeBytes === null ? undefined : BigInt(request.sizeBytes)
   checkParts({ id: request.id, sizeBytes, partSizeBytes }, request.parts)
   const { openUploadsMax } = intake.settings
-  const isNearLimit = await checkRoomForToken(intake.sql, token.id, openUploadsMax)
   const key = blobKeyOf(request.id)
+  const [isNearLimit, isSealed] = await Promise.all([
+    checkRoomForToken(intake.sql, token.id, openUploadsMax),
+    isBlobSealed(intake.sql, key),
+  ])
+  // Of an artifact whose upload was forgotten long ago: whoever opens it could abort it.
+  if (isSealed) throw idInUse(request, 'an id that stands for nothing else')
   const plan = { key, sizeBytes, partSizeBytes, contentType: request.contentType }
   const session = await beginFresh(intake, plan, request)
   const insert = () => insertOpened(intake, token, request, { plan, session, isNearLimit })
@@ -96,20 +101,23 @@ async function beginFresh(
 async function forgetUnknown(intake: Intake, id: string, session: BlobSession): Promise<void> {
   try {
     // A commit whose answer was lost leaves an upload that needs it.
-    if ((await findUpload(intake.sql, id)) === undefined) await intake.store.discard(session)
+    const isNeeded =
+      (await findUpload(intake.sql, id)) !== undefined ||
+      (await isBlobSealed(intake.sql, session.key))
+    if (!isNeeded) await intake.store.discard(session)
   } catch {
     // It stays, empty, until the same upload is opened again.
   }
 }
 
 async function insertOpened(
-  { sql, clock, settings }: Intake,
+  { outbox, clock, settings }: Intake,
   token: { id: string; name: string },
   request: OpenUpload,
   begun: { plan: BlobPlan; session: string | undefined; isNearLimit: boolean },
 ): Promise<UploadRecord | undefined> {
   const openedAt = clock()
-  return sql.begin(async (tx) => {
+  return outbox.change(async (tx) => {
     if (begun.isNearLimit) {
       // One at a time for this token: many that come together would all see room for one.
       await lockToken(tx, token.id)
@@ -215,9 +223,13 @@ function checkSameWords(
   // Whoever may not see that upload does not learn its name from here either.
   const isVisible = isAllowed(principal, 'upload', record.task, record.name)
   const known = isVisible ? ` (${record.task}/${record.run}/${record.name})` : ''
-  throw new ArtifactError('upload_conflict', `Cannot open upload ${request.id}: the id is in use`, {
-    expected: `the words it was opened with${known}`,
-    found: `${request.task}/${request.run}/${request.name}`,
+  throw idInUse(request, `the words it was opened with${known}`)
+}
+
+function idInUse({ id, task, run, name }: OpenUpload, expected: string): ArtifactError {
+  return new ArtifactError('upload_conflict', `Cannot open upload ${id}: the id is in use`, {
+    expected,
+    found: `${task}/${run}/${name}`,
   })
 }
 

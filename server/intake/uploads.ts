@@ -3,12 +3,12 @@ import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Progress, ReportProgress, Upload, UploadWithParts } from '../../schemas/upload.ts'
 import { isAllowed, type Principal } from '../access/scopes.ts'
-import { findArtifact } from '../records/artifacts.ts'
+import { findArtifact, isBlobSealed } from '../records/artifacts.ts'
 import type { Sql } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import { endOpen } from '../records/upload-endings.ts'
 import { formatUpload, type SettledRecord, type UploadRecord } from '../records/upload-row.ts'
-import { findBoundParts, findUpload, moveProgress } from '../records/uploads.ts'
+import { findBoundParts, findUpload, moveProgress, noteProgress } from '../records/uploads.ts'
 import { ended, type Intake, openSession } from './session.ts'
 
 /** The upload, if the principal may write its name; else `not_found`, as if it were not there. */
@@ -69,11 +69,13 @@ export async function reportProgress(
     now.getTime() - record.progress.at.getTime() >= EVENT_SPACING_MS ||
     record.progress.attempt !== report.attempt ||
     report.bytes === report.totalBytes
-  const moved = await intake.sql.begin(async (tx) => {
-    const after = await moveProgress(tx, record.id, report, now, expiresAt)
-    if (after !== undefined && isNews) await appendUploadEvent(tx, formatUpload(after), now)
-    return after
-  })
+  const moved = isNews
+    ? await intake.outbox.change(async (tx) => {
+        const after = await moveProgress(tx, record.id, report, now, expiresAt)
+        if (after !== undefined) await appendUploadEvent(tx, formatUpload(after), now)
+        return after
+      })
+    : await noteProgress(intake.sql, record.id, report, now, expiresAt)
   if (moved === undefined) throw ended((await findUpload(intake.sql, record.id)) ?? record)
   return formatUpload(moved).progress
 }
@@ -94,7 +96,7 @@ async function endUpload(
   state: 'aborted' | 'expired',
 ): Promise<Upload> {
   const now = intake.clock()
-  const after = await intake.sql.begin(async (tx) => {
+  const after = await intake.outbox.change(async (tx) => {
     const changed = await endOpen(tx, record.id, state, now)
     if (changed !== undefined) await appendUploadEvent(tx, formatUpload(changed), now)
     return changed ?? (await findUpload(tx, record.id))
@@ -105,12 +107,13 @@ async function endUpload(
   return formatUpload(after)
 }
 
-/** Lets the store forget an upload. */
+/** Lets the store forget an upload; the bytes of an artifact stay, whatever upload names them. */
 export async function discardBlob(
-  intake: Pick<Intake, 'store'>,
+  intake: Pick<Intake, 'sql' | 'store'>,
   record: UploadRecord,
 ): Promise<void> {
   if (record.storeSession === undefined) return
+  if (await isBlobSealed(intake.sql, record.blobKey)) return
   await intake.store.discard({
     key: record.blobKey,
     sizeBytes: record.sizeBytes,

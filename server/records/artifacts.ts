@@ -143,6 +143,12 @@ export async function findArtifacts(
   return rows.map((row) => formatStored(row).artifact)
 }
 
+/** Whether the bytes under this key are those of an artifact. */
+export async function isBlobSealed(sql: AnySql, blobKey: string): Promise<boolean> {
+  const rows = await sql`select from artifact.artifact where blob_key = ${blobKey}`
+  return rows.length > 0
+}
+
 /** The part digests of a sealed artifact in order, or `undefined` when there is no such artifact. */
 export async function findParts(
   sql: AnySql,

@@ -84,7 +84,10 @@ export interface NewVerifying {
   leaseUntil: Date
 }
 
-/** Inserts uploads that are being verified from the start, with their parts; those whose id is taken are left out. */
+/**
+ * Inserts uploads that are being verified from the start, with their parts; those whose id is taken are
+ * left out, be it by an artifact whose upload was forgotten long ago.
+ */
 export async function insertVerifying(
   sql: Sql,
   uploads: readonly NewVerifying[],
@@ -105,6 +108,7 @@ export async function insertVerifying(
         lease_until timestamptz, token_id uuid, token_name text, opened_at timestamptz,
         expires_at timestamptz
       )
+      where not exists (select from artifact.artifact where upload_id = new.id)
       -- In one order for all: two that repeat the same uploads wait for each other, not in a circle.
       order by id
       on conflict do nothing

@@ -10,23 +10,32 @@ export interface Claim {
   parts: readonly Part[]
 }
 
+/** Hears of a reading. */
+export interface RereadListener {
+  /** So many bytes have been read. A second reading begins at the start again. */
+  onProgress(bytes: bigint): Promise<void>
+  /** A reading differed as this says, and the next one agreed in every part and in the whole. */
+  onMisread(error: ArtifactError): void
+}
+
 /**
  * Reads the stored bytes once and compares size and digest of the whole with the claim. The store has
- * checked every part as it came, so the whole says all there is to say; only when it is wrong are the
- * bytes read again, to name the part that differs. Errors and `onProgress` as for {@link checkBytes}.
+ * checked every part as it came, so the whole says all there is to say. When it is wrong the bytes are
+ * read once more, every part compared: either a part that differs is named, or what the store holds is
+ * what was claimed, and it was on its way here that it changed. Throws as {@link checkBytes}.
  */
 export async function checkStored(
   read: () => AsyncIterable<Uint8Array>,
   claim: Claim,
-  onProgress: (bytes: bigint) => Promise<void>,
+  { onProgress, onMisread }: RereadListener,
 ): Promise<void> {
   const whole = [{ number: 1, sizeBytes: Number(claim.sizeBytes), sha256: claim.sha256 }]
   try {
     await checkBytes(read(), { ...claim, parts: whole }, onProgress)
   } catch (error) {
-    const isWrong = error instanceof ArtifactError && error.code === 'digest_mismatch'
-    if (isWrong) await checkBytes(read(), claim, onProgress)
-    throw error
+    if (!(error instanceof ArtifactError) || error.code !== 'digest_mismatch') throw error
+    await checkBytes(read(), claim, onProgress)
+    onMisread(error)
   }
 }
 

@@ -69,6 +69,8 @@ export interface SealerOptions {
   onOutcome: (outcome: 'sealed' | 'failed', upload: UploadRecord) => void
   /** Called when a seal stopped for a passing reason and will be taken up again. */
   onSetback: (upload: UploadRecord, error: unknown) => void
+  /** Called when stored bytes differed as this says, and agreed when they were read once more. */
+  onMisread: (upload: UploadRecord, error: ArtifactError) => void
 }
 
 export interface Sealer extends AsyncDisposable {
@@ -118,7 +120,9 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
   const start = (verification: Verification): Promise<Result> => {
     const { upload, bytes } = verification
     const turn = bytes === undefined ? limit : smallLimit
-    const run = runSeal(intake, sequencer, verification, holder, turn, stop.signal)
+    const onMisread = (error: ArtifactError) => options.onMisread(upload, error)
+    const terms = { holder, turn, signal: stop.signal, onMisread }
+    const run = runSeal(intake, sequencer, verification, terms)
       .then((result) => {
         options.onOutcome(result.outcome, upload)
         return result
@@ -135,7 +139,7 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
     // Of a single part: sealed before anybody has read that it is verified.
     if (claim.sizeBytes <= upload.partSizeBytes)
       return takeVerifying(intake.sql, upload.id, claim, lease)
-    return intake.sql.begin(async (tx) => {
+    return intake.outbox.change(async (tx) => {
       const taken = await takeVerifying(tx, upload.id, claim, lease)
       if (taken !== undefined) await appendUploadEvent(tx, formatUpload(taken), now)
       return taken
@@ -206,41 +210,43 @@ function checkSealable(upload: UploadRecord, claim: Claim): void {
     )
 }
 
+/** What a verification runs under. */
+interface Terms {
+  holder: string
+  turn: LimitFunction
+  signal: AbortSignal
+  onMisread: (error: ArtifactError) => void
+}
+
 async function runSeal(
   intake: Intake,
   sequencer: Sequencer,
   verification: Verification,
-  holder: string,
-  turn: LimitFunction,
-  signal: AbortSignal,
+  terms: Terms,
 ): Promise<Exclude<Result, { outcome: 'set-back' }>> {
   const { upload, claim, meet } = verification
+  const { holder, turn, signal } = terms
   try {
     // The seal itself is not part of the turn: those who wait for it go together.
-    const blob = await turn(() => verifyBlob(intake, verification, holder, signal))
+    const blob = await turn(() => verifyBlob(intake, verification, terms))
     await meet?.()
     return await publish(intake, sequencer, upload, claim, blob, holder)
   } catch (error) {
     if (!(error instanceof ArtifactError) || error.row.retryable || signal.aborted) throw error
     if (error.code === 'part_missing' || error.code === 'storage_full') throw error
-    await intake.sql.begin((tx) => giveUp(intake, tx, upload, holder, error))
+    await intake.outbox.change((tx) => giveUp(intake, tx, upload, holder, error))
     return { outcome: 'failed', error }
   }
 }
 
 /** The object, complete and as it was claimed. */
-async function verifyBlob(
-  intake: Intake,
-  verification: Verification,
-  holder: string,
-  signal: AbortSignal,
-): Promise<Blob> {
-  signal.throwIfAborted()
+async function verifyBlob(intake: Intake, verification: Verification, terms: Terms): Promise<Blob> {
+  terms.signal.throwIfAborted()
   const { upload, claim } = verification
   const blob = await storeBlob(intake, verification)
   // From here on no grant can write the object: what is read now is what will be served.
   checkBlobSize(blob, claim)
-  if (upload.policy === 'reread') await reread(intake, upload, claim, blob, holder, signal)
+  if (upload.policy === 'reread') await reread(intake, upload, claim, blob, terms)
   return blob
 }
 
@@ -270,23 +276,23 @@ async function reread(
   upload: UploadRecord,
   claim: Claim,
   blob: Blob,
-  holder: string,
-  signal: AbortSignal,
+  { holder, signal, onMisread }: Terms,
 ): Promise<void> {
   let reportedAt = intake.clock().getTime()
   const options = { expectedBytes: claim.sizeBytes, signal }
   const read = () => intake.store.read(upload.blobKey, blob.tag, options)
-  await checkStored(read, claim, async (verifiedBytes) => {
+  const onProgress = async (verifiedBytes: bigint) => {
     const now = intake.clock()
     if (now.getTime() - reportedAt < PROGRESS_MS) return
     reportedAt = now.getTime()
-    const kept = await intake.sql.begin(async (tx) => {
+    const kept = await intake.outbox.change(async (tx) => {
       const after = await keepVerifying(tx, upload.id, verifiedBytes, { holder, ...leaseFrom(now) })
       if (after !== undefined) await appendUploadEvent(tx, formatUpload(after), now)
       return after
     })
     if (kept === undefined) throw lostLease(upload)
-  })
+  }
+  await checkStored(read, claim, { onProgress, onMisread })
 }
 
 /** The commit point: the record, its leaf, the state and the news of it, or nothing. */

@@ -67,6 +67,8 @@ export function createPackEraser(objects: Objects, index: PackBook): PackEraser 
       if (slices.length === 0 && object !== undefined)
         if (await salvage(objects, index, pack, Number(object.sizeBytes))) return
       const next: string | undefined = slices.length === 0 ? undefined : await rewrite(pack, slices)
+      // A rebuild may have placed a blob here, if this took longer than the pack was taken for.
+      if ((await index.census.listKeys(pack)).length > 0) return
       await objects.remove(formatPackKey(pack))
       await index.drop(pack)
       pack = next

@@ -2,7 +2,9 @@
 import { access, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { abortUpload } from '../../server/intake/uploads.ts'
+import { abortUpload, discardBlob } from '../../server/intake/uploads.ts'
+import { sealBatch } from '../../server/seal/batch.ts'
+import { codesOf, makeSmall } from '../support/batch.ts'
 import { openStage, type Stage } from '../support/stage.ts'
 import { describeContent, makeContent } from '../support/upload.ts'
 
@@ -91,6 +93,26 @@ describe('sweep()', () => {
     expect(await isOnDisk(blobKey)).toBe(true)
     expect(await stage.isSealed(target)).toBe(true)
     await expect(stage.find(id)).rejects.toThrow('Cannot find upload')
+  })
+
+  it('leaves the id of an artifact taken, so that nobody can open, abort and remove it', async () => {
+    const target = { task: 'keep', run: 1, name: 'a' }
+    const { id, blobKey } = await stage.openAndSend(target, content)
+    await stage.seal(id, content)
+    const before = await stage.find(id)
+    stage.wait(2 * DAY_SECONDS)
+    await stage.sweep()
+    await expect(stage.find(id)).rejects.toThrow('Cannot find upload')
+    for (const more of [{}, { sizeBytes: content.sizeBytes, parts: content.parts }])
+      await expect(stage.open({ ...target, name: 'b' }, { id, ...more })).rejects.toMatchObject({
+        code: 'upload_conflict',
+      })
+    await using sealer = stage.openSealer()
+    const small = makeSmall({ ...target, name: 'c' }, 'small', { id })
+    const { outcomes } = await sealBatch(stage.intake, sealer, stage.principal, [small])
+    expect(codesOf(outcomes)).toEqual(['upload_conflict'])
+    await discardBlob(stage.intake, { ...before, state: 'aborted' })
+    expect(await isOnDisk(blobKey)).toBe(true)
   })
 
   it('lets the second copy of the same content go, and keeps the first', async () => {

@@ -28,6 +28,8 @@ const invalid = (field: string) => ({
 })
 const labels = (count: number, value = 'v') =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`key${index}`, value]))
+/** Of keys that no label has. */
+const wide = Object.fromEntries(Array.from({ length: 200_000 }, (_, index) => [`key ${index}`, 1]))
 
 describe('a body', () => {
   it.each([
@@ -85,6 +87,17 @@ describe('a body', () => {
       expect(await open(body, headers)).toMatchObject(invalid('content-type'))
     },
   )
+
+  it.each([
+    ['nested without end', 'task', '['.repeat(500_000) + ']'.repeat(500_000)],
+    ['with more faults than can be listed', 'artifacts', `[{"labels":${JSON.stringify(wide)}}]`],
+    ['with a hundred thousand unknown fields', 'x', `1,${JSON.stringify(wide).slice(1, -1)}`],
+  ])('%s is refused, in few words', async (_, field, value) => {
+    const path = field === 'artifacts' ? '/v1/artifacts' : '/v1/uploads'
+    const reply = await server.request('POST', path, { body: `{"${field}":${value}}` })
+    expect(reply).toMatchObject({ status: 400, body: { code: 'invalid_request' } })
+    expect(JSON.stringify(reply.body).length).toBeLessThan(16_384)
+  })
 
   it('above 4 MiB is refused, with and without a length', async () => {
     const big = JSON.stringify({ ...wordsFor(fresh()), labels: { big: 'x'.repeat(4 << 20) } })

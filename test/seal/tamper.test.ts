@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { UploadRecord } from '../../server/records/upload-row.ts'
 import type { Store } from '../../server/stores/store.ts'
 import { openStage, type Stage } from '../support/stage.ts'
-import { makeContent } from '../support/upload.ts'
+import { describeContent, makeContent } from '../support/upload.ts'
 
 let stage: Stage
 beforeAll(async () => {
@@ -137,6 +137,53 @@ describe('a seal under policy reread', () => {
     })
     await expectRefusal(mine, 'part_mismatch')
     expect(await stage.seal(theirs.id, foreign)).toMatchObject({ state: 'sealed' })
+  })
+})
+
+/** The real store behind a wire that flips a bit in these of its readings, counted from 1. */
+function withWire(isBad: (reading: number) => boolean): { store: Store; readings: () => number } {
+  let readings = 0
+  const read: Store['read'] = async function* (key, tag, options) {
+    const isSpoiled = isBad(++readings)
+    let position = 0
+    for await (const chunk of stage.store.read(key, tag, options)) {
+      const isHit = isSpoiled && position <= 1500 && 1500 < position + chunk.length
+      yield isHit ? flip(1500 - position)(Buffer.from(chunk)) : chunk
+      position += chunk.length
+    }
+  }
+  return { store: { ...stage.store, read }, readings: () => readings }
+}
+
+describe('a re-read over a wire that changes bytes', () => {
+  it('seals what a second reading shows to be right, and tells what the first one found', async () => {
+    const upload = await stage.openAndSend(fresh(), content)
+    const { store, readings } = withWire((reading) => reading === 1)
+    await using sealer = stage.openSealer({ store })
+    stage.misreads.length = 0
+    expect(await stage.seal(upload.id, content, sealer)).toMatchObject({ state: 'sealed' })
+    expect(readings()).toBe(2)
+    const found = describeContent(flip(1500)(content.bytes), 1000).sha256
+    expect(stage.misreads).toMatchObject([
+      { code: 'digest_mismatch', expected: content.sha256, found },
+    ])
+  })
+
+  it('fails the upload when the second reading differs too, and reads no third time', async () => {
+    const upload = await stage.openAndSend(fresh(), content)
+    const { store, readings } = withWire(() => true)
+    stage.misreads.length = 0
+    await expectRefusal(upload, 'part_mismatch', store)
+    expect(readings()).toBe(2)
+    expect(stage.misreads).toEqual([])
+  })
+
+  it('reads once when that agrees', async () => {
+    const upload = await stage.openAndSend(fresh(), content)
+    const { store, readings } = withWire((reading) => reading > 1)
+    await using sealer = stage.openSealer({ store })
+    expect(await stage.seal(upload.id, content, sealer)).toMatchObject({ state: 'sealed' })
+    expect(readings()).toBe(1)
   })
 })
 

@@ -27,7 +27,8 @@ export interface BundledPackage {
   text: string
 }
 
-/** Modules that are needed together: by every start, by every command, by what asks a server, by what moves bytes. */
+/** Modules that are needed together: by every start, by every command, by what asks a server, by
+ * what is refused, by what moves bytes. */
 const GROUPS: readonly [name: string, modules: RegExp][] = [
   ['start', /[\\/]server[\\/]program\.ts$/],
   ['command', /[\\/]client[\\/](command-words|commands[\\/]command)\.ts$/],
@@ -35,6 +36,7 @@ const GROUPS: readonly [name: string, modules: RegExp][] = [
     'call',
     /[\\/]client[\\/](api|profile|(commands|transfer)[\\/]connection|commands[\\/]target)\.ts$|[\\/]schemas[\\/]artifact-endpoints\.ts$/,
   ],
+  ['problem', /[\\/]schemas[\\/]problem-document\.ts$/],
   [
     'transfer',
     /[\\/]client[\\/](transfer|trust)[\\/]|[\\/]schemas[\\/](content|log|upload)-endpoints\.ts$/,

@@ -19,6 +19,8 @@ export interface S3Weather {
   changeStatus?: (method: string, path: string, status: number) => number
   /** Cuts the connection after so many bytes of the reply's body. */
   cutAfter?: (method: string, path: string) => number | undefined
+  /** Inverts one bit of this byte of the reply's body. */
+  flipAt?: (request: IncomingMessage) => number | undefined
 }
 
 export interface S3Proxy extends AsyncDisposable {
@@ -69,8 +71,22 @@ async function pass(
   }
   response.writeHead(status, reply.headers)
   const cut = weather.cutAfter?.(method, bare)
+  const flip = weather.flipAt?.(request)
   // A generator that throws makes the pipeline hang up.
-  await pipeline(reply, (chunks) => cutChunks(chunks, cut), response)
+  await pipeline(reply, (chunks) => flipChunks(cutChunks(chunks, cut), flip), response)
+}
+
+async function* flipChunks(
+  chunks: AsyncIterable<Buffer>,
+  flip: number | undefined,
+): AsyncGenerator<Buffer> {
+  let sent = 0
+  for await (const chunk of chunks) {
+    const at = (flip ?? -1) - sent
+    if (at >= 0 && at < chunk.length) chunk.writeUInt8(chunk.readUInt8(at) ^ 1, at)
+    sent += chunk.length
+    yield chunk
+  }
 }
 
 async function* cutChunks(

@@ -7,6 +7,7 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Part } from '../../schemas/artifact.ts'
+import type { ArtifactError } from '../../schemas/problems.ts'
 import { OpenUpload, SealUpload } from '../../schemas/upload.ts'
 import type { Principal } from '../../server/access/scopes.ts'
 import { sweep } from '../../server/care/sweep.ts'
@@ -15,6 +16,7 @@ import { openUpload } from '../../server/intake/open.ts'
 import type { Intake, IntakeSettings } from '../../server/intake/session.ts'
 import { createSequencer } from '../../server/log/sequencer.ts'
 import { findArtifact } from '../../server/records/artifacts.ts'
+import { openOutbox } from '../../server/records/outbox.ts'
 import type { UploadRecord } from '../../server/records/upload-row.ts'
 import { findUpload } from '../../server/records/uploads.ts'
 import { createSealer, type Sealer } from '../../server/seal/seal.ts'
@@ -31,8 +33,12 @@ export interface Stage extends AsyncDisposable {
   readonly folder: string
   readonly store: FilesystemStore
   readonly intake: Intake
+  /** Who opens uploads here. */
+  readonly principal: Principal
   /** What seals met and will take up again. */
   readonly setbacks: unknown[]
+  /** What a reading of stored bytes found, where the next one agreed. */
+  readonly misreads: ArtifactError[]
   /** Moves the clock that everything here reads. */
   wait(seconds: number): void
   /** A sealer of its own, as another server would have; over another store than the real one if given. */
@@ -61,8 +67,11 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
   const store = stack.use(
     await openFilesystemStore({ folder, grantSecret: randomBytes(32), clock }),
   )
+  const setbacks: unknown[] = []
+  const outbox = stack.use(openOutbox(database.server, (error) => setbacks.push(error)))
   const intake: Intake = {
     sql: database.server,
+    outbox,
     store,
     clock,
     settings: {
@@ -75,7 +84,7 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
       ...settings,
     },
   }
-  const setbacks: unknown[] = []
+  const misreads: ArtifactError[] = []
   const principal: Principal = {
     token: { id: '5a3f6c1e-7a55-4ad2-9c3d-0123456789ab', name: 'stage' },
     scopes: ['admin'],
@@ -86,19 +95,22 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
     folder,
     store,
     intake,
+    principal,
     setbacks,
+    misreads,
     wait(seconds) {
       now += seconds * 1000
     },
     openSealer: (options = {}) =>
       createSealer(
         { ...intake, store: options.store ?? store },
-        createSequencer(intake.sql, intake.clock),
+        createSequencer(outbox, intake.clock),
         {
           concurrency: 4,
           patienceMs: options.patienceMs ?? 60_000,
           onOutcome: () => undefined,
           onSetback: (_, error) => setbacks.push(error),
+          onMisread: (_, error) => misreads.push(error),
         },
       ),
     async open(target, more) {

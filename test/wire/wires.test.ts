@@ -179,6 +179,14 @@ describe.each(wires)('the %s wire', (_, open) => {
     await expect(readAll(reply)).rejects.toThrow()
   })
 
+  it('fails for an answer that would rather speak another protocol', async () => {
+    using server = await startServer(({ socket }) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n')
+    })
+    await using wire = using()
+    await expect(wire.get(server.url)).rejects.toMatchObject({ code: 'UND_ERR_SOCKET' })
+  })
+
   it('ends with its signal, before the answer and within it', async () => {
     const asked = Promise.withResolvers<void>()
     using silent = await startServer(() => asked.resolve())
