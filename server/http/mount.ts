@@ -3,7 +3,7 @@
  * the handler, answer in JSON. A handler sees total types and never a raw request.
  */
 import type { HttpBindings } from '@hono/node-server'
-import type { Context, Hono } from 'hono'
+import type { Context, Hono, MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { z } from 'zod'
 import { endpoints } from '../../schemas/api.ts'
@@ -84,13 +84,16 @@ export function mount<E extends Endpoint>(
 ): void {
   // A name may come with its slashes as they are, where no other segment follows it.
   const path = endpoint.path.replace(/:name$/, ':name{.+}')
-  app.on(endpoint.method, path, limitBody(endpoint), async (c) => {
+  const isOpen = endpoint.access === 'anyone' || options.anonymous === true
+  // First of all: whoever may not ask must not fill the memory with a body either.
+  const admit: MiddlewareHandler<Environment> = async (c, next) => {
     c.set('endpoint', name)
     if (endpoint.session === true) admitVisitor(c)
-    const principal = c.get('principal')
-    const isOpen = endpoint.access === 'anyone' || options.anonymous === true
-    if (!isOpen && principal.token === undefined) throw unauthenticated()
-    const answer = await handler(await readRequest(c, endpoint, principal))
+    if (!isOpen && c.get('principal').token === undefined) throw unauthenticated()
+    await next()
+  }
+  app.on(endpoint.method, path, admit, limitBody(endpoint), async (c) => {
+    const answer = await handler(await readRequest(c, endpoint, c.get('principal')))
     if ('raw' in answer) return answer.raw
     return Response.json(answer.body, { status: Number(answer.status), headers: answer.headers })
   })

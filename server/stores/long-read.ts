@@ -74,10 +74,9 @@ async function* readLong(
   const end = range.start + first.sizeBytes
   const single = createPace(settings)
   const isPoor = (position: bigint) =>
-    single.isSlow() && end - position >= 2n * BigInt(settings.pieceBytes)
+    single.isSlow() && pool.hasRoom() && end - position >= 2n * BigInt(settings.pieceBytes)
   let start = yield* passUntil(first.chunks, range.start, single, isPoor)
   if (start === end) return
-  if (!isPoor(start)) throw cutShort(end - range.start, start - range.start)
   const pieced = createPace(settings)
   // Each piece begins slowly: over a long way a stream that has found its speed may be the better one.
   const isWorse = () => pieced.isJudged() && pieced.rate() < single.rate()
@@ -139,7 +138,8 @@ async function* readPieces(
   try {
     while (position < end && !isEnough()) {
       // The one whose turn it is needs nobody's leave, so readers cannot block each other.
-      if (queue.length === 0) begin(open, () => undefined)
+      const isAlone = queue.length === 0
+      if (isAlone) begin(open, () => undefined)
       while (next < end) {
         const release = place.tryTake()
         if (release === undefined) break
@@ -149,10 +149,12 @@ async function* readPieces(
       if (piece === undefined) break
       // It is ahead no more, and becomes smaller from here on.
       piece.release()
-      const ready = await pace.wait(() => piece.body)
+      // One that had nothing before it to come ahead of says nothing about those that have.
+      const { wait, time } = isAlone ? createPace(settings) : pace
+      const ready = await wait(() => piece.body)
       if (ready === undefined) place.narrow()
       const body = ready ?? (await open(piece.range))
-      yield* pace.time(checkSize(body, piece.range).chunks)
+      yield* time(checkSize(body, piece.range).chunks)
       position = piece.range.end
     }
     return position
@@ -181,6 +183,8 @@ function cutShort(expected: bigint, found: bigint): ArtifactError {
 interface Pool {
   /** Buffers of pieces that were read, for the next ones. */
   readonly spare: Buffer[]
+  /** Whether one more reader would have two pieces ahead; with fewer its one stream is better. */
+  hasRoom(): boolean
   /** One more reader, until it is disposed of. */
   join(): Disposable & {
     /** Leave for one more piece, if its reader has not had its share; call what it returns once. */
@@ -196,6 +200,7 @@ function createPool(total: number): Pool {
   let readers = 0
   return {
     spare,
+    hasRoom: () => 2 * (readers + 1) <= total,
     join() {
       readers += 1
       let mine = 0

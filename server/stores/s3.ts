@@ -12,8 +12,10 @@ import type { Clock } from '../clock.ts'
 import { splitBlobKey } from './blob-key.ts'
 import type { AheadSettings } from './long-read.ts'
 import { createObjectPacks, type ObjectPacks } from './object-packs.ts'
-import { isPackedTag, type PackIndex } from './pack-index.ts'
+import type { PackBook } from './pack-census.ts'
+import { isPackedTag } from './pack-index.ts'
 import type { Objects } from './pack-objects.ts'
+import type { RebuildOptions, RebuildReport } from './pack-rebuild.ts'
 import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
 import { type ProbeReport, probeStore } from './probe.ts'
 import { openS3Bucket, type S3Bucket, type S3BucketOptions } from './s3-bucket.ts'
@@ -22,6 +24,7 @@ import {
   headBucketStatus,
   headObject,
   headObjectStatus,
+  listObjects,
   putObject,
   removeObject,
 } from './s3-objects.ts'
@@ -39,13 +42,15 @@ import {
 export interface S3StoreOptions extends S3BucketOptions {
   clock: Clock
   /** Where blobs lie that share an object; all servers of a bucket have the same. */
-  packs: PackIndex
+  packs: PackBook
   /** When and how far long reads run ahead [where one stream is slow]. */
   ahead?: Partial<AheadSettings> | undefined
 }
 
 export interface S3Store extends Store {
   readonly kind: 's3'
+  /** Makes the index of packs agree with the bucket; what it throws says `rebuildPacks`. */
+  rebuildIndex(options: RebuildOptions): Promise<RebuildReport>
 }
 
 const MIB = 1024 ** 2
@@ -127,6 +132,7 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
 
     handsOver: isPackedTag,
     tidy: packs.tidy,
+    rebuildIndex: packs.rebuild,
     check: (signal) => checkBucket(probed, signal),
 
     [Symbol.asyncDispose]: () => bucket[Symbol.asyncDispose](),
@@ -149,6 +155,7 @@ function describeObjects(probed: ProbedBucket, readObject: ReadObject): Objects 
     },
     read: (key, range) => readObject(key, undefined, range),
     stat: (key) => statObject(probed, key),
+    list: (beginning, signal) => listObjects(bucket, beginning, signal),
     remove: (key) => removeObject(bucket, key),
   }
 }
