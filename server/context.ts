@@ -33,6 +33,7 @@ import { checkPrivileges } from './records/privileges.ts'
 import { type PrepareOptions, prepareDatabase } from './records/roles.ts'
 import { releaseAllVerifying } from './records/upload-endings.ts'
 import { countAllActiveUploads } from './records/uploads.ts'
+import { createRoom } from './room.ts'
 import { createSealer, type Sealer } from './seal/seal.ts'
 import { type AnyStore, openStore, parseStoreAddress } from './stores/open-store.ts'
 
@@ -98,6 +99,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       openApi: createOpenApi(options.version),
       checkReady: (signal) => checkReady(sql, store, signal),
     },
+    room: createRoom(),
     door: store.kind === 'filesystem' ? store : undefined,
     stop: stop.signal,
   })
