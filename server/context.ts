@@ -33,7 +33,7 @@ import { checkPrivileges } from './records/privileges.ts'
 import { type PrepareOptions, prepareDatabase } from './records/roles.ts'
 import { releaseAllVerifying } from './records/upload-endings.ts'
 import { countAllActiveUploads } from './records/uploads.ts'
-import { createRoom } from './room.ts'
+import { createRoom, ROOM_OPTIONS, type RoomOptions } from './room.ts'
 import { createSealer, type Sealer } from './seal/seal.ts'
 import { type AnyStore, openStore, parseStoreAddress } from './stores/open-store.ts'
 
@@ -43,6 +43,8 @@ export interface ServerOptions {
   log: Logger
   version: string
   clock?: Clock
+  /** Of the memory that large requests share, what shall differ from the usual. */
+  room?: Partial<RoomOptions>
 }
 
 export interface RunningServer extends AsyncDisposable {
@@ -99,7 +101,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       openApi: createOpenApi(options.version),
       checkReady: (signal) => checkReady(sql, store, signal),
     },
-    room: createRoom(),
+    room: createRoom({ ...ROOM_OPTIONS, ...options.room }),
     door: store.kind === 'filesystem' ? store : undefined,
     stop: stop.signal,
   })

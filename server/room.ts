@@ -75,7 +75,10 @@ export function createRoom(options: RoomOptions = ROOM_OPTIONS): Room {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const waiter = { bytes, wake: resolve }
     const leave = (reason: unknown) => {
-      waiting.splice(waiting.indexOf(waiter), 1)
+      const place = waiting.indexOf(waiter)
+      // It is in already, and about to hear of it.
+      if (place < 0) return
+      waiting.splice(place, 1)
       reject(reason)
       serve()
     }

@@ -118,10 +118,7 @@ export function mount<E extends Endpoint>(
   })
 }
 
-async function pourReply(
-  c: Context<Environment>,
-  answer: PouredReply,
-): Promise<Response> {
+async function pourReply(c: Context<Environment>, answer: PouredReply): Promise<Response> {
   using stay = answer.stay
   const pieces = await startPieces(answer.pieces)
   const { outgoing } = c.env

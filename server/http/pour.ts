@@ -1,5 +1,4 @@
 /** Bodies of answers straight to the connection, piece by piece, as fast as they are taken. */
-import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { Stay } from '../room.ts'
 
@@ -12,19 +11,26 @@ export async function pour(
   outgoing: ServerResponse,
   stay?: Stay,
 ): Promise<void> {
-  const gone = once(outgoing, 'close')
+  // Of an answer that waits behind another one on its connection, nothing else tells that this is gone.
+  const { socket } = outgoing.req
+  const gone = Promise.withResolvers<void>()
+  const leave = () => gone.resolve()
+  if (socket.destroyed) leave()
+  else socket.once('close', leave)
   try {
     for await (const piece of body) {
       const written = new Promise<void>((resolve, reject) => {
         outgoing.write(piece, (error) => (error ? reject(error) : resolve()))
       })
-      using _ = stay?.awaitPeer(() => void outgoing.destroy())
-      await Promise.race([written, gone])
-      if (outgoing.destroyed) return
+      using _ = stay?.awaitPeer(() => void socket.destroy())
+      await Promise.race([written, gone.promise])
+      if (outgoing.destroyed || socket.destroyed) return
     }
     outgoing.end()
-  } catch (error) {
-    outgoing.destroy(error instanceof Error ? error : undefined)
+  } catch {
+    socket.destroy()
+  } finally {
+    socket.off('close', leave)
   }
 }
 
