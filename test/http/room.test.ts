@@ -153,16 +153,16 @@ describe('a server with little memory for large requests', () => {
 
   it('cuts off a reader that never reads, for those who wait behind him', async () => {
     const reader = await openPeer()
-    // More answers than all buffers between the two can hold.
-    const asked = formatPost('/v1/tasks/held/runs/0/contents', JSON.stringify({ names }))
-    reader.pause().write(asked.repeat(8))
-    const answers = await Promise.all(Array.from({ length: 4 }, askContents))
-    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200])
     const closed = once(reader, 'close')
     let readBytes = 0
-    reader.on('data', (chunk) => {
+    reader.pause().on('data', (chunk) => {
       readBytes += chunk.length
     })
+    // More answers than all buffers between the two can hold.
+    const asked = formatPost('/v1/tasks/held/runs/0/contents', JSON.stringify({ names }))
+    reader.write(asked.repeat(8))
+    const answers = await Promise.all(Array.from({ length: 4 }, askContents))
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200])
     reader.resume()
     await closed
     expect(readBytes).toBeLessThan(8 * COUNT * BATCH_CONTENT_BYTES_MAX)
