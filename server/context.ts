@@ -28,6 +28,7 @@ import { createOpenApi } from './openapi.ts'
 import { checkDatabase, openDatabase, type Sql } from './records/database.ts'
 import { startEmbeddedPostgres } from './records/embedded-postgres.ts'
 import { checkSchema } from './records/migrate.ts'
+import { openOutbox } from './records/outbox.ts'
 import { createPackIndex } from './records/packs.ts'
 import { checkPrivileges } from './records/privileges.ts'
 import { type PrepareOptions, prepareDatabase } from './records/roles.ts'
@@ -77,7 +78,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   if (isLocal) stack.use(await takeDataFolder(config.dataFolder))
   const sql = await openRecords(stack, options, failure.reject)
   const store = stack.use(await openConfiguredStore(config, sql, clock))
-  const intake = createIntake(config, sql, store, clock)
+  const intake = openIntake(stack, options, { sql, store, clock })
   const metrics = createMetrics(() => countAllActiveUploads(sql))
 
   const stop = new AbortController()
@@ -90,7 +91,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const heads = stack.use(
     await openHeads(sql, (error) => log.error({ err: error }, 'signed heads cannot be read')),
   )
-  const sequencer = createSequencer(sql, clock)
+  const sequencer = createSequencer(intake.outbox, clock)
   const sealer = stack.use(openSealer(intake, sequencer, config, log, metrics))
   const app = createApp({
     ...{ intake, sealer, feed, heads, log },
@@ -216,12 +217,15 @@ async function readGrantSecret(
   return Buffer.from(await readSecretFile(secretFile))
 }
 
-function createIntake(config: Config, sql: Sql, store: AnyStore, clock: Clock): Intake {
-  const { uploads, grants } = config
+function openIntake(
+  stack: AsyncDisposableStack,
+  { config: { uploads, grants }, log }: ServerOptions,
+  parts: Pick<Intake, 'sql' | 'store' | 'clock'>,
+): Intake {
+  const onFault = (error: unknown) => log.error({ err: error }, 'events cannot be announced')
   return {
-    sql,
-    store,
-    clock,
+    ...parts,
+    outbox: stack.use(openOutbox(parts.sql, onFault)),
     settings: {
       partSizeBytes: uploads.partSizeBytes,
       sizeBytesMax: uploads.sizeBytesMax,
@@ -267,7 +271,7 @@ async function keepProfile(
 ): Promise<{ path: string; token: string } | undefined> {
   const folder = config.profileFolder
   if (folder === undefined) return undefined
-  const known = await readProfile(folder)
+  const known = readProfile(folder)
   const isGood = known !== undefined && (await isLiveSecret(sql, known.token, clock))
   const request = { name: 'local profile', scopes: ['admin'], ttlSeconds: null }
   const token = isGood ? known.token : (await createToken(sql, request, clock)).secret

@@ -10,6 +10,10 @@ import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8'
 
 /** New objects, in both halves of the space that they are made in; with 8 MiB sealing takes a fifth more. */
 const YOUNG_BYTES_MAX = 16 * 1024 ** 2
+/** From here on it grows in earnest: what has only started, or asks a server, stays below. */
+const YOUNG_BYTES_BUSY = YOUNG_BYTES_MAX / 4
+/** By which V8 lets that space grow, unless it is told otherwise. */
+const FACTOR = 2
 /** Garbage before the whole heap is looked through, in percent of what was found alive the last time. */
 const GARBAGE_PERCENT = 80
 
@@ -17,20 +21,24 @@ const GARBAGE_PERCENT = 80
  * Bounds the heap of this process from now on; only for a program that owns its process. It sets flags
  * that V8 reads anew with every collection, so that they hold although it runs already; were they to
  * lose their meaning, the heap would only grow as it does without them. May be repeated.
+ *
+ * V8 takes compiled code from the cache of Node only under the flags that it was kept under. So they
+ * are set once the heap has grown, when modules are long loaded: commands with bounds and commands
+ * without share the code of their modules.
  */
 export function boundHeap(): void {
-  setFlagsFromString(`--heap-growing-percent=${GARBAGE_PERCENT}`)
-  // Nobody looks while modules are loaded, all in one go: until then it does not grow at all.
-  let factor = 1
-  const setFactor = (next: number) => {
-    factor = next
-    setFlagsFromString(`--semi-space-growth-factor=${next}`)
-  }
-  setFactor(factor)
+  let isBusy = false
+  let factor = FACTOR
   const adjust = () => {
+    const bytes = youngBytes()
+    if (!isBusy && bytes >= YOUNG_BYTES_BUSY) {
+      isBusy = true
+      setFlagsFromString(`--heap-growing-percent=${GARBAGE_PERCENT}`)
+    }
     // It shrinks while there is little to do, and has to be able to grow again.
-    const next = youngBytes() < YOUNG_BYTES_MAX ? 2 : 1
-    if (next !== factor) setFactor(next)
+    const next = bytes < YOUNG_BYTES_MAX ? FACTOR : 1
+    if (next !== factor) setFlagsFromString(`--semi-space-growth-factor=${next}`)
+    factor = next
   }
   new PerformanceObserver(adjust).observe({ entryTypes: ['gc'] })
 }

@@ -198,7 +198,7 @@ create table artifact.event (
   body jsonb not null,
   constraint event_pkey PRIMARY KEY (id)
 );
-comment on table artifact.event is 'What people watch, in order of commit (appended under an advisory lock). Kept for a while only.';
+comment on table artifact.event is 'What people watch, read in the order of ids, up to the first that may still be committed. Kept for a while only.';
 CREATE INDEX event_by_time ON artifact.event USING btree (at);
 grant select on artifact.event to artifact_reader;
 grant delete, insert, select on artifact.event to artifact_server;

@@ -1,16 +1,16 @@
 /**
  * Live events for any number of watchers: backfill, cutover, live.
  *
- * One LISTEN connection per server wakes one read of the outbox for all watchers. A watcher starts
- * with the present state of every active upload, or with what it missed since the event it saw last,
- * and then gets what comes: no gap, no double. One that reads too slowly is dropped, not buffered
- * for ever; it comes back with the id of its last event.
+ * One LISTEN connection per server wakes one read of the outbox for all watchers; while nobody
+ * watches, nothing is read. A watcher starts with the present state of every active upload, or with
+ * what it missed since the event it saw last, and then gets what comes: no gap, no double. One that
+ * reads too slowly is dropped, not buffered for ever; it comes back with the id of its last event.
  */
 import { EventEmitter, once } from 'node:events'
 import type { Event } from '../../schemas/event.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Sql } from '../records/database.ts'
-import { findEventRange, listenForEvents, readEvents } from '../records/events.ts'
+import { findEventRange, listenForEvents, readEventHorizon, readEvents } from '../records/events.ts'
 import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
 import { readPicture } from './picture.ts'
 
@@ -18,6 +18,10 @@ import { readPicture } from './picture.ts'
 const BATCH = 500
 /** Events that may wait for one watcher. */
 const QUEUE_MAX = 2000
+/** This often the feed looks by itself: a server can die between a commit and its announcement. */
+const LOOK_MS = 1000
+/** The same while events wait for a transaction under way, which may end without an announcement. */
+const LOOK_SOON_MS = 20
 
 /** What a watcher gets: an event, or only the word from where it may go on. */
 export interface FeedStep {
@@ -52,35 +56,49 @@ export async function openEventFeed(
   options: { watchersMax: number; onFault: (error: unknown) => void },
 ): Promise<EventFeed> {
   const watchers = new Set<Watcher>()
-  let seen = (await findEventRange(sql)).last
+  /** Up to here events were offered to all who watch; `undefined` while nobody does. */
+  let seen: bigint | undefined
   let pump = Promise.resolve()
   let isWoken = false
+  let isClosed = false
+  let timer: NodeJS.Timeout | undefined
 
   const readNews = async (): Promise<void> => {
     isWoken = false
-    if (watchers.size === 0) {
-      const { last } = await findEventRange(sql)
-      // Whoever begins to watch from here on asks for the present state only now, and has it all.
-      if (watchers.size === 0) {
-        seen = last
-        return
+    clearTimeout(timer)
+    if (watchers.size === 0) seen = undefined
+    let isHeldBack = false
+    try {
+      while (seen !== undefined) {
+        const page = await readEvents(sql, seen, BATCH)
+        for (const id of page.unread) options.onFault(new Error(`Event ${id} cannot be read`))
+        for (const watcher of watchers) offer(watcher, page.events)
+        seen = page.last
+        isHeldBack = page.isHeldBack
+        if (page.isEnd) break
       }
-    }
-    for (;;) {
-      const { events, last, isEnd, unread } = await readEvents(sql, seen, BATCH)
-      for (const id of unread) options.onFault(new Error(`Event ${id} cannot be read`))
-      for (const watcher of watchers) offer(watcher, events)
-      seen = last
-      if (isEnd) return
+    } finally {
+      if (seen !== undefined) timer = setTimeout(wake, isHeldBack ? LOOK_SOON_MS : LOOK_MS)
     }
   }
   const wake = (): void => {
     // One read that has not begun yet will see this news too.
-    if (isWoken) return
+    if (isWoken || isClosed) return
     isWoken = true
     pump = pump.then(readNews).catch(options.onFault)
   }
   const subscription = await listenForEvents(sql, wake)
+
+  /** From then on what comes is offered to all who watch. */
+  const begin = (): Promise<void> => {
+    const begun = pump.then(async () => {
+      if (seen !== undefined) return
+      seen = (await readEventHorizon(sql)).last
+      wake()
+    })
+    pump = begun.catch(() => undefined)
+    return begun
+  }
 
   async function* follow(
     after: bigint | undefined,
@@ -88,16 +106,19 @@ export async function openEventFeed(
     signal: AbortSignal,
   ): AsyncIterable<FeedStep> {
     const watcher: Watcher = { queue: [], isDropped: false, bell: new EventEmitter() }
-    // From here on live events queue up; those that the backfill has already are left out below.
     watchers.add(watcher)
     try {
+      // From here on live events queue up; those that the backfill has already are left out below.
+      await begin()
       const isKnown = after !== undefined && (await isKept(sql, after))
       let last = isKnown ? after : -1n
+      let pictured = new Set<bigint>()
       if (!isKnown) {
-        const { last: newest, uploads } = await readPicture(sql)
+        const { last: newest, ahead, uploads } = await readPicture(sql)
         const shown = uploads.map((upload) => present(upload, newest)).filter(isWanted)
         for (const event of shown) yield { event, resumeId: undefined }
         last = newest
+        pictured = ahead
         // Also when there was nothing to show: what comes from here on is not to be missed.
         const mark = { event: undefined, resumeId: last.toString() }
         yield after === undefined ? mark : { ...mark, reset: shown.map(({ upload }) => upload.id) }
@@ -107,7 +128,9 @@ export async function openEventFeed(
           if (isWanted(event)) yield { event, resumeId: event.id }
         }
       for await (const event of live(watcher, signal)) {
-        if (BigInt(event.id) > last && isWanted(event)) yield { event, resumeId: event.id }
+        const id = BigInt(event.id)
+        if (pictured.delete(id) || id <= last) continue
+        if (isWanted(event)) yield { event, resumeId: event.id }
       }
     } finally {
       watchers.delete(watcher)
@@ -125,9 +148,11 @@ export async function openEventFeed(
       return follow(after, isWanted, signal)
     },
     async [Symbol.asyncDispose]() {
+      isClosed = true
       for (const watcher of watchers) drop(watcher)
       await subscription.unlisten()
       await pump
+      clearTimeout(timer)
     },
   }
 }

@@ -2,8 +2,8 @@
 import type { Upload } from '../../schemas/upload.ts'
 import { isAllowed, type Principal } from '../access/scopes.ts'
 import { describeUpload } from '../intake/uploads.ts'
-import type { AnySql, Sql } from '../records/database.ts'
-import { findEventRange } from '../records/events.ts'
+import type { AnySql, Sql, Transaction } from '../records/database.ts'
+import { listEventIds, readEventHorizon } from '../records/events.ts'
 import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
 import { listEndedUploads, listUploads } from '../records/uploads.ts'
 
@@ -14,30 +14,43 @@ const ENDED_SCAN_MAX = 500
 
 /** Every active upload at one moment. */
 export interface Picture {
-  /** Id of the last event that is in it. */
+  /** All events up to this id are in it, and whoever goes on after it misses none. */
   last: bigint
+  /** Ids of further events that are in it: later ones, of transactions that ended out of order. */
+  ahead: Set<bigint>
   uploads: UploadRecord[]
 }
 
-/** Every active upload as one consistent picture, and the id of the last event that is in it. */
+/** Every active upload as one consistent picture, and the events that are in it. */
 export async function readPicture(sql: Sql): Promise<Picture> {
-  return sql.begin('isolation level repeatable read read only', (tx) => readPictureIn(tx))
+  return inOneMoment(sql, async (tx, last) => ({
+    last,
+    ahead: new Set(await listEventIds(tx, last)),
+    uploads: await listActive(tx),
+  }))
 }
 
-async function readPictureIn(tx: AnySql): Promise<Picture> {
-  const { last } = await findEventRange(tx)
-  const uploads = await listUploads(tx, {
-    state: 'active',
-    task: undefined,
-    after: undefined,
-    limit: PICTURE_MAX,
-  })
-  return { last, uploads }
+/** Reads what was there at one moment; it has all events up to `last`, and maybe later ones. */
+async function inOneMoment<T>(
+  sql: Sql,
+  read: (tx: Transaction, last: bigint) => Promise<T>,
+): Promise<T> {
+  // Before the snapshot: an event that is only just committed after it would be in neither.
+  const { last } = await readEventHorizon(sql)
+  const { found } = await sql.begin('isolation level repeatable read read only', async (tx) => ({
+    found: await read(tx, last),
+  }))
+  return found
+}
+
+function listActive(tx: AnySql): Promise<UploadRecord[]> {
+  const page = { task: undefined, after: undefined, limit: PICTURE_MAX }
+  return listUploads(tx, { state: 'active', ...page })
 }
 
 /** What somebody sees of the present. */
 export interface View {
-  /** Id of the last event that is in it. */
+  /** All events up to this id are in it: what follows may tell again of what it shows. */
   last: bigint
   /** The oldest first. */
   active: Upload[]
@@ -50,13 +63,11 @@ export interface View {
 /** The picture with the last uploads that ended, as far as the principal may list them. */
 export async function readView(sql: Sql, principal: Principal, endedMax: number): Promise<View> {
   const isVisible = ({ task, name }: UploadRecord) => isAllowed(principal, 'list', task, name)
-  const { last, uploads, ended } = await sql.begin(
-    'isolation level repeatable read read only',
-    async (tx) => ({
-      ...(await readPictureIn(tx)),
-      ended: await listEndedUploads(tx, ENDED_SCAN_MAX),
-    }),
-  )
+  const { last, uploads, ended } = await inOneMoment(sql, async (tx, newest) => ({
+    last: newest,
+    uploads: await listActive(tx),
+    ended: await listEndedUploads(tx, ENDED_SCAN_MAX),
+  }))
   const active = uploads.filter(isVisible).map((upload) => formatUpload(upload))
   const shown = ended.filter(isVisible).slice(0, endedMax)
   return {

@@ -111,13 +111,13 @@ async function forgetUnknown(intake: Intake, id: string, session: BlobSession): 
 }
 
 async function insertOpened(
-  { sql, clock, settings }: Intake,
+  { outbox, clock, settings }: Intake,
   token: { id: string; name: string },
   request: OpenUpload,
   begun: { plan: BlobPlan; session: string | undefined; isNearLimit: boolean },
 ): Promise<UploadRecord | undefined> {
   const openedAt = clock()
-  return sql.begin(async (tx) => {
+  return outbox.change(async (tx) => {
     if (begun.isNearLimit) {
       // One at a time for this token: many that come together would all see room for one.
       await lockToken(tx, token.id)

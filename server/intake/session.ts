@@ -3,6 +3,7 @@ import type { SealPolicy } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
 import type { Sql } from '../records/database.ts'
+import type { Outbox } from '../records/outbox.ts'
 import type { UploadRecord } from '../records/upload-row.ts'
 import { keepStoreSession } from '../records/uploads.ts'
 import type { BlobPlan, BlobSession, Store } from '../stores/store.ts'
@@ -24,6 +25,8 @@ export interface IntakeSettings {
 
 export interface Intake {
   sql: Sql
+  /** For changes that people watch. */
+  outbox: Outbox
   store: Store
   clock: Clock
   settings: IntakeSettings

@@ -8,7 +8,7 @@ import type { Sql } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import { endOpen } from '../records/upload-endings.ts'
 import { formatUpload, type SettledRecord, type UploadRecord } from '../records/upload-row.ts'
-import { findBoundParts, findUpload, moveProgress } from '../records/uploads.ts'
+import { findBoundParts, findUpload, moveProgress, noteProgress } from '../records/uploads.ts'
 import { ended, type Intake, openSession } from './session.ts'
 
 /** The upload, if the principal may write its name; else `not_found`, as if it were not there. */
@@ -69,11 +69,13 @@ export async function reportProgress(
     now.getTime() - record.progress.at.getTime() >= EVENT_SPACING_MS ||
     record.progress.attempt !== report.attempt ||
     report.bytes === report.totalBytes
-  const moved = await intake.sql.begin(async (tx) => {
-    const after = await moveProgress(tx, record.id, report, now, expiresAt)
-    if (after !== undefined && isNews) await appendUploadEvent(tx, formatUpload(after), now)
-    return after
-  })
+  const moved = isNews
+    ? await intake.outbox.change(async (tx) => {
+        const after = await moveProgress(tx, record.id, report, now, expiresAt)
+        if (after !== undefined) await appendUploadEvent(tx, formatUpload(after), now)
+        return after
+      })
+    : await noteProgress(intake.sql, record.id, report, now, expiresAt)
   if (moved === undefined) throw ended((await findUpload(intake.sql, record.id)) ?? record)
   return formatUpload(moved).progress
 }
@@ -94,7 +96,7 @@ async function endUpload(
   state: 'aborted' | 'expired',
 ): Promise<Upload> {
   const now = intake.clock()
-  const after = await intake.sql.begin(async (tx) => {
+  const after = await intake.outbox.change(async (tx) => {
     const changed = await endOpen(tx, record.id, state, now)
     if (changed !== undefined) await appendUploadEvent(tx, formatUpload(changed), now)
     return changed ?? (await findUpload(tx, record.id))

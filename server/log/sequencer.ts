@@ -14,7 +14,7 @@ import type { Artifact, Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { alreadySealed } from '../intake/open.ts'
 import { findArtifact, insertArtifacts, type NewArtifact } from '../records/artifacts.ts'
-import type { Sql, Transaction } from '../records/database.ts'
+import type { Transaction } from '../records/database.ts'
 import { appendUploadEvents } from '../records/events.ts'
 import {
   appendBatch,
@@ -23,6 +23,7 @@ import {
   type NodeRow,
   type StoredTree,
 } from '../records/log.ts'
+import type { Outbox } from '../records/outbox.ts'
 import { endSealed } from '../records/upload-endings.ts'
 import { formatUpload } from '../records/upload-row.ts'
 
@@ -53,7 +54,7 @@ interface Waiting {
 }
 
 /** Makes the sequencer of this process. */
-export function createSequencer(sql: Sql, clock: () => Date): Sequencer {
+export function createSequencer(outbox: Outbox, clock: () => Date): Sequencer {
   let queue: Waiting[] = []
   let isRunning = false
 
@@ -64,7 +65,7 @@ export function createSequencer(sql: Sql, clock: () => Date): Sequencer {
     while (queue.length > 0) {
       const batch = queue.slice(0, BATCH_MAX)
       queue = queue.slice(BATCH_MAX)
-      await settle(sql, clock, batch)
+      await settle(outbox, clock, batch)
     }
     isRunning = false
   }
@@ -81,10 +82,10 @@ export function createSequencer(sql: Sql, clock: () => Date): Sequencer {
 }
 
 /** Settles every one of a batch; never throws. One that spoils the batch must not spoil the others. */
-async function settle(sql: Sql, clock: () => Date, batch: readonly Waiting[]): Promise<void> {
+async function settle(outbox: Outbox, clock: () => Date, batch: readonly Waiting[]): Promise<void> {
   try {
     const outcomes = await sealBatch(
-      sql,
+      outbox,
       clock,
       batch.map(({ entry }) => entry),
     )
@@ -97,17 +98,17 @@ async function settle(sql: Sql, clock: () => Date, batch: readonly Waiting[]): P
   } catch (error) {
     const [only] = batch
     if (batch.length === 1) return only?.reject(error)
-    for (const waiting of batch) await settle(sql, clock, [waiting])
+    for (const waiting of batch) await settle(outbox, clock, [waiting])
   }
 }
 
 /** The record or the refusal of each, in order. Throws when nothing at all was done. */
 async function sealBatch(
-  sql: Sql,
+  outbox: Outbox,
   clock: () => Date,
   entries: readonly Entry[],
 ): Promise<(Artifact | Error)[]> {
-  return sql.begin(async (tx) => {
+  return outbox.change(async (tx) => {
     const tree = await lockHead(tx)
     const sealedAt = clock()
     const wanted = entries.map(({ artifact }) => artifact)

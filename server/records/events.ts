@@ -1,4 +1,11 @@
-/** What people watch: an outbox in order of commit, read by id and announced by NOTIFY. */
+/**
+ * What people watch: an outbox, read in the order of its ids and announced by NOTIFY.
+ *
+ * Ids are drawn before the commit, and transactions commit in any order: what is seen last can have an
+ * id below what was seen before. So every appender says beforehand, by a shared advisory lock that ends
+ * with its transaction, from which id on its events will be, and readers go no further than the lowest
+ * id that somebody may still commit. Nobody waits for anybody's disk.
+ */
 import type { Event } from '../../schemas/event.ts'
 import { Event as EventSchema } from '../../schemas/event.ts'
 import type { Upload } from '../../schemas/upload.ts'
@@ -6,16 +13,17 @@ import type { AnySql, Sql, Transaction } from './database.ts'
 
 /** Channel of NOTIFY; the payload is empty, the table is the truth. */
 const CHANNEL = 'artifact_event'
-/** Key of the advisory lock that makes ids grow in order of commit ("evnt"). */
-const APPEND_LOCK = 0x65_76_6e_74
+/** First key of the advisory locks of appenders ("evnt"); the second one is an id, modulo 2^32. */
+const APPEND_LOCKS = 0x65_76_6e_74
 
 /**
- * Appends the present state of uploads, in order. The lock is held until the transaction ends, so
- * this comes last in it: a reader that saw id n has seen everything below n.
+ * Appends the present state of uploads, in order. It comes last in a transaction, after the change
+ * that it tells of: of two that change one upload, the second one draws its ids when the first one
+ * has ended. Whoever watches is told by the {@link Outbox}.
  *
- * One statement is enough for that: an id is drawn for a row that the join has let out, and it lets
- * none out before `held` has its row, which is when the lock is. What the snapshot of the statement
- * saw before does not matter, since it reads no event.
+ * One statement is enough: an id is drawn for a row that the join has let out, and it lets none out
+ * before `held` has its row, which is when the lock is there. Whatever id is visible to it, the next
+ * one that is drawn is higher.
  */
 export async function appendUploadEvents(
   tx: Transaction,
@@ -23,16 +31,16 @@ export async function appendUploadEvents(
   at: Date,
 ): Promise<void> {
   await tx`
-    with held as materialized (select pg_advisory_xact_lock(${APPEND_LOCK})),
-    appended as (
-      insert into artifact.event (at, kind, task, run, name, upload_id, body)
-      select ${at}, 'upload', body->>'task', (body->>'run')::int, body->>'name', (body->>'id')::uuid, body
-      from held cross join
-        jsonb_array_elements(${tx.json(uploads.map((upload) => ({ ...upload })))})
-        with ordinality as news (body, place)
-      order by place
+    with held as materialized (
+      select pg_advisory_xact_lock_shared(${APPEND_LOCKS}::int, ${signedOf(tx`coalesce(max(id), 0) + 1`, tx)}::int)
+      from artifact.event
     )
-    select pg_notify(${CHANNEL}, '')`
+    insert into artifact.event (at, kind, task, run, name, upload_id, body)
+    select ${at}, 'upload', body->>'task', (body->>'run')::int, body->>'name', (body->>'id')::uuid, body
+    from held cross join
+      jsonb_array_elements(${tx.json(uploads.map((upload) => ({ ...upload })))})
+      with ordinality as news (body, place)
+    order by place`
 }
 
 /** Appends the present state of one upload. */
@@ -40,25 +48,63 @@ export async function appendUploadEvent(tx: Transaction, upload: Upload, at: Dat
   await appendUploadEvents(tx, [upload], at)
 }
 
+/** How far events can be read in order at this moment. */
+export interface EventHorizon {
+  /** Every event up to this id is visible to statements that begin from now on, or will never be; 0 before the first. */
+  last: bigint
+  /** Whether events with higher ids are visible already, behind one that may still come. */
+  isHeldBack: boolean
+}
+
+/**
+ * Reads how far that is. An event that is not visible here, and whose id is below that of a visible one,
+ * was drawn before this statement began. So its lock was there by then, and the locks are looked at after
+ * the snapshot was taken: either its lock is among them, or its transaction had ended.
+ */
+export async function readEventHorizon(sql: AnySql): Promise<EventHorizon> {
+  const [row] = await sql<[{ newest: bigint; pending: bigint | null }]>`
+    with seen as materialized (select coalesce(max(id), 0) as newest from artifact.event)
+    select newest, (
+      select min(newest + ${signedOf(sql`objid::bigint - newest`, sql)}) from pg_locks
+      where locktype = 'advisory' and classid = ${APPEND_LOCKS}::bigint::oid and objsubid = 2
+        and database = (select oid from pg_database where datname = current_database())
+    ) as pending from seen`
+  const { newest, pending } = row
+  const last = pending === null || pending > newest ? newest : pending - 1n
+  return { last, isHeldBack: last < newest }
+}
+
+/** A number modulo 2^32, nearest to zero: an id as the key of a lock, and the way back from another id. */
+function signedOf(number: ReturnType<AnySql>, sql: AnySql) {
+  return sql`(((${number} + 2147483648) & 4294967295) - 2147483648)`
+}
+
 /** Some events in order. */
 export interface EventPage {
   events: Event[]
   /** Id of the last row that was read; goes on from there. */
   last: bigint
-  /** Whether there was nothing more. */
+  /** Whether there was nothing more that can be read in order. */
   isEnd: boolean
+  /** Whether there will be as soon as a transaction ends that is under way. */
+  isHeldBack: boolean
   /** Ids of rows that this server cannot read, as when a newer one has written them. They are left out. */
   unread: bigint[]
 }
 
-/** Events after `after` in order, from at most `limit` rows. */
+/** Events after `after` in order, without gap, from at most `limit` rows. */
 export async function readEvents(sql: AnySql, after: bigint, limit: number): Promise<EventPage> {
+  const horizon = await readEventHorizon(sql)
+  const { isHeldBack } = horizon
+  if (horizon.last <= after) return { events: [], last: after, isEnd: true, isHeldBack, unread: [] }
   const rows = await sql<{ id: bigint; at: Date; kind: string; body: unknown }[]>`
-    select id, at, kind, body from artifact.event where id > ${after} order by id limit ${limit}`
+    select id, at, kind, body from artifact.event
+    where id > ${after} and id <= ${horizon.last} order by id limit ${limit}`
   const page: EventPage = {
     events: [],
     last: rows.at(-1)?.id ?? after,
     isEnd: rows.length < limit,
+    isHeldBack,
     unread: [],
   }
   for (const { id, at, kind, body } of rows) {
@@ -68,6 +114,13 @@ export async function readEvents(sql: AnySql, after: bigint, limit: number): Pro
     else page.unread.push(id)
   }
   return page
+}
+
+/** Ids of the visible events after `after`. */
+export async function listEventIds(sql: AnySql, after: bigint): Promise<bigint[]> {
+  const rows = await sql<{ id: bigint }[]>`
+    select id from artifact.event where id > ${after} order by id`
+  return rows.map(({ id }) => id)
 }
 
 /** The first and last id that are kept; both 0 when none is. */
@@ -90,7 +143,12 @@ export async function deleteEvents(sql: AnySql, before: Date): Promise<void> {
   }
 }
 
-/** Calls `onNews` after every append by any server, and once whenever the connection is (re)made. */
+/** Tells all servers that there are events to read. */
+export async function announceEvents(sql: AnySql): Promise<void> {
+  await sql`select pg_notify(${CHANNEL}, '')`
+}
+
+/** Calls `onNews` soon after appends by any server, and once whenever the connection is (re)made. */
 export async function listenForEvents(
   sql: Sql,
   onNews: () => void,

@@ -12,14 +12,27 @@ const TAKEN_SECONDS = 60
 /** The index of packs in this database. */
 export function createPackIndex(sql: Sql, clock: Clock): PackIndex {
   const inSeconds = (seconds: number) => new Date(clock().getTime() + seconds * 1000)
+  /**
+   * When packs are due that are on their way. One that is due at another time was taken by a server
+   * whose clock is ahead, and its object may be gone in a moment: nothing may be placed there any more.
+   */
+  const announced = new Map<string, Date>()
+  const announcedAt = (pack: string) => announced.get(pack) ?? null
   return {
     async announce(pack) {
-      await sql`insert into artifact.pack (id, due_at) values (${pack}, ${inSeconds(LATE_SECONDS)})`
+      const dueAt = inSeconds(LATE_SECONDS)
+      await sql`insert into artifact.pack (id, due_at) values (${pack}, ${dueAt})`
+      // Those that were never put are nobody's any more.
+      for (const [id, at] of announced) if (at <= clock()) announced.delete(id)
+      announced.set(pack, dueAt)
     },
 
     async place(pack, slices) {
       const [kept] = await sql`
-        with noted as (select id from artifact.pack where id = ${pack} for no key update),
+        with noted as (
+          select id from artifact.pack
+          where id = ${pack} and due_at = ${announcedAt(pack)}::timestamptz for no key update
+        ),
         placed as (
           insert into artifact.packed_blob (blob_key, pack, first_byte, size_bytes, sha256)
           select key, noted.id, first_byte, size_bytes, decode(sha256, 'hex')
@@ -32,8 +45,8 @@ export function createPackIndex(sql: Sql, clock: Clock): PackIndex {
         update artifact.pack set due_at =
           case when (select count(*) from placed) = ${slices.length} then null else ${clock()}::timestamptz end
         where id = (select id from noted) returning id`
-      if (kept === undefined)
-        throw new ArtifactError('store_unavailable', `Cannot place blobs: pack ${pack} is given up`)
+      announced.delete(pack)
+      if (kept === undefined) throw givenUp(pack)
     },
 
     async find(keys) {
@@ -78,10 +91,15 @@ export function createPackIndex(sql: Sql, clock: Clock): PackIndex {
     },
 
     async move(from, to, slices) {
-      await sql`
-        with held as (
+      const rows = await sql`
+        with noted as (
+          select id from artifact.pack
+          where id = ${to} and due_at = ${announcedAt(to)}::timestamptz for no key update
+        ),
+        held as (
           select blob_key from artifact.packed_blob
           where pack = ${from} and blob_key = any(${slices.map(({ key }) => key)})
+            and exists (select from noted)
           order by blob_key for no key update
         ),
         moved as (
@@ -93,7 +111,9 @@ export function createPackIndex(sql: Sql, clock: Clock): PackIndex {
         update artifact.pack set due_at =
           case when id = ${to} and (select count(*) from moved) = ${slices.length}
             then null else ${clock()}::timestamptz end
-        where id in (${from}, ${to})`
+        where id in (${from}, ${to}) and exists (select from noted) returning id`
+      announced.delete(to)
+      if (rows.length === 0) throw givenUp(to)
     },
 
     async drop(pack) {
@@ -102,6 +122,10 @@ export function createPackIndex(sql: Sql, clock: Clock): PackIndex {
           and not exists (select from artifact.packed_blob where pack = ${pack})`
     },
   }
+}
+
+function givenUp(pack: string): ArtifactError {
+  return new ArtifactError('store_unavailable', `Cannot place blobs: pack ${pack} is given up`)
 }
 
 type PlaceRow = Omit<PackPlace, 'firstByte' | 'ownTag'> & {

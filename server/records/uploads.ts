@@ -2,7 +2,7 @@
 import type { Part } from '../../schemas/artifact.ts'
 import type { SealPolicy } from '../../schemas/primitives.ts'
 import type { OpenUpload, UploadState } from '../../schemas/upload.ts'
-import type { AnySql, Transaction } from './database.ts'
+import type { AnySql, Sql, Transaction } from './database.ts'
 import { columns, parseRow, type UploadRecord, type UploadRow } from './upload-row.ts'
 
 export interface NewUpload {
@@ -167,21 +167,50 @@ export async function touchUpload(
     where id = ${id} and state = 'open'`
 }
 
+interface NewProgress {
+  bytes: string
+  totalBytes: string | null
+  attempt: number
+}
+
 /** Stores the progress of an open upload; `undefined` when it is not open. */
 export async function moveProgress(
   sql: AnySql,
   id: string,
-  progress: { bytes: string; totalBytes: string | null; attempt: number },
+  progress: NewProgress,
   at: Date,
   expiresAt: Date,
 ): Promise<UploadRecord | undefined> {
   const [row] = await sql<[UploadRow?]>`
-    update artifact.upload set
-      progress_bytes = ${progress.bytes}, progress_total = ${progress.totalBytes},
-      attempt = ${progress.attempt},
-      restarted_at = case when attempt = ${progress.attempt} then restarted_at else ${at} end,
-      progress_at = ${at}, moved_at = ${at}, expires_at = ${expiresAt}
+    update artifact.upload set ${progressColumns(sql, progress, at, expiresAt)}
     where id = ${id} and state = 'open'
     returning ${columns(sql)}`
   return row === undefined ? undefined : parseRow(row)
+}
+
+/**
+ * The same for progress that no event tells of: the statement, which is its own transaction, does not
+ * wait for the disk. A database that crashes may forget it, as if the report had come a moment earlier.
+ */
+export async function noteProgress(
+  sql: Sql,
+  id: string,
+  progress: NewProgress,
+  at: Date,
+  expiresAt: Date,
+): Promise<UploadRecord | undefined> {
+  const [row] = await sql<[UploadRow?]>`
+    with quick as materialized (select set_config('synchronous_commit', 'off', true))
+    update artifact.upload set ${progressColumns(sql, progress, at, expiresAt)}
+    from quick where id = ${id} and state = 'open'
+    returning ${columns(sql)}`
+  return row === undefined ? undefined : parseRow(row)
+}
+
+function progressColumns(sql: AnySql, progress: NewProgress, at: Date, expiresAt: Date) {
+  return sql`
+    progress_bytes = ${progress.bytes}, progress_total = ${progress.totalBytes},
+    attempt = ${progress.attempt},
+    restarted_at = case when attempt = ${progress.attempt} then restarted_at else ${at} end,
+    progress_at = ${at}, moved_at = ${at}, expires_at = ${expiresAt}`
 }

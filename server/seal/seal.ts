@@ -139,7 +139,7 @@ export function createSealer(intake: Intake, sequencer: Sequencer, options: Seal
     // Of a single part: sealed before anybody has read that it is verified.
     if (claim.sizeBytes <= upload.partSizeBytes)
       return takeVerifying(intake.sql, upload.id, claim, lease)
-    return intake.sql.begin(async (tx) => {
+    return intake.outbox.change(async (tx) => {
       const taken = await takeVerifying(tx, upload.id, claim, lease)
       if (taken !== undefined) await appendUploadEvent(tx, formatUpload(taken), now)
       return taken
@@ -234,7 +234,7 @@ async function runSeal(
   } catch (error) {
     if (!(error instanceof ArtifactError) || error.row.retryable || signal.aborted) throw error
     if (error.code === 'part_missing' || error.code === 'storage_full') throw error
-    await intake.sql.begin((tx) => giveUp(intake, tx, upload, holder, error))
+    await intake.outbox.change((tx) => giveUp(intake, tx, upload, holder, error))
     return { outcome: 'failed', error }
   }
 }
@@ -285,7 +285,7 @@ async function reread(
     const now = intake.clock()
     if (now.getTime() - reportedAt < PROGRESS_MS) return
     reportedAt = now.getTime()
-    const kept = await intake.sql.begin(async (tx) => {
+    const kept = await intake.outbox.change(async (tx) => {
       const after = await keepVerifying(tx, upload.id, verifiedBytes, { holder, ...leaseFrom(now) })
       if (after !== undefined) await appendUploadEvent(tx, formatUpload(after), now)
       return after

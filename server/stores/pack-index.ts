@@ -31,8 +31,8 @@ export interface PackIndex {
   /** Notes a pack that is about to be put. One that is not placed within a quarter of an hour is due. */
   announce(pack: string): Promise<void>
   /**
-   * Notes the blobs of a pack that the store has acknowledged. One that has a place already keeps it,
-   * and the pack is due then. Throws `store_unavailable` when the pack was given up meanwhile.
+   * Notes the blobs of a pack that was announced here, and that the store has acknowledged. One that has
+   * a place already keeps it, and the pack is due then. Throws `store_unavailable` when the pack was given up meanwhile.
    */
   place(pack: string, slices: readonly PackSlice[]): Promise<void>
   /** The places of those that have one, in any order. */
@@ -45,7 +45,10 @@ export interface PackIndex {
   findDue(limit: number): Promise<string[]>
   /** Takes a due pack for a minute, and returns what of it is needed; `undefined` when it is not due. */
   take(pack: string): Promise<PackSlice[] | undefined>
-  /** Moves blobs to where another pack has them; the one is due now, the other if a blob was forgotten meanwhile. */
+  /**
+   * Moves blobs to where another pack has them, which was announced here; the one is due now, the other
+   * if a blob was forgotten meanwhile. Throws `store_unavailable` when the other one was given up.
+   */
   move(from: string, to: string, slices: readonly PackSlice[]): Promise<void>
   /** Forgets a pack whose object is gone, unless a blob is there. */
   drop(pack: string): Promise<void>

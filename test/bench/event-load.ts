@@ -4,6 +4,7 @@ import { request } from 'undici'
 import type { Upload } from '../../schemas/upload.ts'
 import type { Sql } from '../../server/records/database.ts'
 import { appendUploadEvents } from '../../server/records/events.ts'
+import { type Outbox, openOutbox } from '../../server/records/outbox.ts'
 import { formatUpload } from '../../server/records/upload-row.ts'
 import { moveProgress } from '../../server/records/uploads.ts'
 
@@ -56,6 +57,9 @@ export function moveUploads(
   let isStopped = false
   let count = 0
   const run = async () => {
+    await using outbox = openOutbox(sql, (error) => {
+      throw error
+    })
     const began = performance.now()
     for (let next = 0; !isStopped; ) {
       const due = Math.floor(((performance.now() - began) / 1000) * perSecond)
@@ -63,7 +67,7 @@ export function moveUploads(
         const id = ids[next++ % ids.length] ?? ''
         return { id, bytes: Math.floor((next / ids.length) * 20_000_000) % UPLOAD_BYTES }
       })
-      if (batch.length > 0) await move(sql, batch)
+      if (batch.length > 0) await move(outbox, batch)
       count += batch.length
       if (due - count < perSecond * (TICK_MS / 1000))
         await new Promise((resolve) => setTimeout(resolve, TICK_MS))
@@ -80,8 +84,11 @@ export function moveUploads(
 }
 
 /** As the endpoint of progress does it, with fewer transactions: what is measured is the stream. */
-async function move(sql: Sql, batch: readonly { id: string; bytes: number }[]): Promise<void> {
-  await sql.begin(async (tx) => {
+async function move(
+  outbox: Outbox,
+  batch: readonly { id: string; bytes: number }[],
+): Promise<void> {
+  await outbox.change(async (tx) => {
     const at = new Date()
     const uploads: Upload[] = []
     for (const { id, bytes } of batch) {

@@ -3,7 +3,7 @@
  *
  *     npm run bench:scale -- --servers [--clients 16] [--seconds 4] [--rounds 2] [--share 0.25]
  *
- * Reading, a client gets a record and a grant for its bytes, over and over; writing, it opens an upload
+ * Two servers have twice the clients, so that each has as much to do as one alone. Reading, a client gets a record and a grant for its bytes, over and over; writing, it opens an upload
  * (with its grant) and reports progress. It uses the servers by a list of addresses, one after the
  * other. All programs share the cores of this machine, so each server is held to a share of one core:
  * two of them then have what a second machine would bring. Without the share all compete, and only
@@ -24,6 +24,7 @@ import { readTreeCpuSeconds } from './process-tree.ts'
 import { startStore } from './store.ts'
 
 export interface ServersOptions {
+  /** For each server, at a time. */
   clients: number
   seconds: number
   rounds: number
@@ -164,7 +165,7 @@ async function runRound(
   postgresPid: number,
 ): Promise<Omit<ServersSample, 'isHeld'>> {
   await using stack = new AsyncDisposableStack()
-  const agent = new Agent({ connections: clients, pipelining: 1 })
+  const agent = new Agent({ connections: clients * servers.length, pipelining: 1 })
   stack.defer(() => agent.close())
   const sealed = await sealOne(agent, servers[0]?.url ?? '', token)
   const cpuOf = () => servers.map(({ pid }) => readTreeCpuSeconds(pid))
@@ -184,7 +185,7 @@ async function runRound(
       requests += done
     }
   }
-  await Promise.all(Array.from({ length: clients }, client))
+  await Promise.all(Array.from({ length: clients * servers.length }, client))
   const took = (performance.now() - began) / 1000
   const { user, system } = process.cpuUsage(own)
   return {

@@ -89,6 +89,24 @@ describe('the cache of compiled code', () => {
     expect(await startWith(folder.path)).toEqual([])
   })
 
+  it('is shared by commands with and without bounds of their heap', async () => {
+    await using folder = await makeWorkFolder()
+    const env = {
+      NODE_DISABLE_COMPILE_CACHE: undefined,
+      XDG_CACHE_HOME: folder.path,
+      NODE_DEBUG_NATIVE: 'COMPILE_CACHE',
+    }
+    const told: string[] = []
+    for (const command of ['upload', 'info', 'upload', 'info'])
+      told.push((await cli.run([command, '--help'], { env })).stderr)
+    // What one of them kept under other flags would be compiled again by the other, each time.
+    expect(told.join('')).not.toContain('was rejected')
+    for (const again of told.slice(2)) {
+      expect(again).toContain('was accepted')
+      expect(again).not.toContain('was not initialized')
+    }
+  })
+
   it('is none when Node is told so', async () => {
     await using folder = await makeWorkFolder()
     expect(await startWith(folder.path, { NODE_DISABLE_COMPILE_CACHE: '1' })).toEqual([])

@@ -3,6 +3,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Beat, type Event, Reset } from '../../schemas/event.ts'
 import { CreatedToken } from '../../schemas/token.ts'
 import { openEventFeed } from '../../server/delivery/event-feed.ts'
+import { openDatabase } from '../../server/records/database.ts'
+import { appendUploadEvent, listenForEvents } from '../../server/records/events.ts'
+import { endOpen } from '../../server/records/upload-endings.ts'
+import { formatUpload } from '../../server/records/upload-row.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { watchEvents } from '../support/events.ts'
 import type { TestDatabase } from '../support/postgres-cluster.ts'
@@ -253,6 +257,91 @@ describe('watchEvents', () => {
     const first = BigInt(mark.value?.resumeId ?? 0)
     expect(resumeIds).toEqual(resumeIds.map((_, index) => first + 1n + BigInt(index)))
     for (const watcher of [back, quick]) await watcher.return?.()
+  })
+
+  it('tells of what is in the picture no second time, and of what was under way meanwhile', async () => {
+    const stop = new AbortController()
+    await using feed = await openEventFeed(database.server, {
+      watchersMax: 9,
+      onFault: (error) => expect.unreachable(String(error)),
+    })
+    const watcher = feed
+      .watch(undefined, ({ upload }) => upload.task === 'ahead', stop.signal)
+      [Symbol.asyncIterator]()
+    const { id } = await openTestUpload(server, { task: 'ahead', run: 0, name: 'slow' })
+    const held = Promise.withResolvers<void>()
+    const appended = Promise.withResolvers<void>()
+    const slow = database.server.begin(async (tx) => {
+      const upload = await endOpen(tx, id, 'aborted', new Date())
+      if (upload !== undefined) await appendUploadEvent(tx, formatUpload(upload), new Date())
+      appended.resolve()
+      await held.promise
+    })
+    await appended.promise
+    await openTestUpload(server, { task: 'ahead', run: 0, name: 'quick' })
+    const shown = [await watcher.next(), await watcher.next()]
+    expect(states(shown.flatMap(({ value }) => value?.event ?? [])).sort()).toEqual([
+      'quick open',
+      'slow open',
+    ])
+    const mark = (await watcher.next()).value
+    expect(mark).toMatchObject({ event: undefined })
+    held.resolve()
+    await slow
+    await openTestUpload(server, { task: 'ahead', run: 0, name: 'later' })
+    const events = [await watcher.next(), await watcher.next()]
+    expect(states(events.flatMap(({ value }) => value?.event ?? []))).toEqual([
+      'slow aborted',
+      'later open',
+    ])
+    // Who comes back with the mark misses neither.
+    expect(BigInt(mark?.resumeId ?? 0)).toBeLessThan(BigInt(events[0]?.value?.resumeId ?? 0))
+    stop.abort()
+    await watcher.return?.()
+  })
+
+  it('finds by itself what nobody has announced', async () => {
+    await using watcher = await watchEvents(server, '?task=silent')
+    await watcher.whenCurrent()
+    const { id } = await openTestUpload(server, { task: 'silent', run: 0, name: 'a' })
+    await watcher.next()
+    const aborted = await database.server.begin(async (tx) => {
+      const upload = await endOpen(tx, id, 'aborted', new Date())
+      if (upload !== undefined) await appendUploadEvent(tx, formatUpload(upload), new Date())
+      return upload
+    })
+    expect(aborted?.state).toBe('aborted')
+    expect((await watcher.next()).upload.state).toBe('aborted')
+  })
+
+  it('reads nothing while nobody watches', async () => {
+    await using idle = await openDatabase({
+      url: database.serverUrl,
+      ...{ applicationName: 'idle', connectionsMax: 1 },
+    })
+    const onFault = (error: unknown) => expect.unreachable(String(error))
+    await using feed = await openEventFeed(idle.sql, { watchersMax: 9, onFault })
+    const isNear = Promise.withResolvers<void>()
+    let heard = 0
+    // On the connection that wakes the feed too, and after it.
+    const subscription = await listenForEvents(idle.sql, () => {
+      heard += 1
+      if (heard > 1) isNear.resolve()
+    })
+    await openTestUpload(server, { task: 'idle', run: 0, name: 'a' })
+    await isNear.promise
+    const looks = await database.admin`
+      select query from pg_stat_activity
+      where application_name = 'idle' and query like '%from artifact.event%'`
+    expect(looks).toEqual([])
+    const stop = new AbortController()
+    const watcher = feed
+      .watch(undefined, ({ upload }) => upload.task === 'idle', stop.signal)
+      [Symbol.asyncIterator]()
+    expect((await watcher.next()).value?.event?.upload).toMatchObject({ task: 'idle', name: 'a' })
+    stop.abort()
+    await watcher.return?.()
+    await subscription.unlisten()
   })
 
   it('refuses one watcher too many before it begins', async () => {

@@ -7,6 +7,7 @@ import { createFrontier } from '../../client/verify/frontier.ts'
 import { hashLeaf } from '../../client/verify/merkle.ts'
 import { createSequencer } from '../../server/log/sequencer.ts'
 import { readHead, readLeaves } from '../../server/records/log.ts'
+import { openOutbox } from '../../server/records/outbox.ts'
 import { createTestDatabase } from '../support/database.ts'
 import type { TestDatabase } from '../support/postgres-cluster.ts'
 import { sealName } from '../support/sealing.ts'
@@ -37,7 +38,8 @@ async function checkWorld({ server }: TestDatabase): Promise<string[]> {
 describe('createSequencer()', () => {
   test('seals many at once in one chain', async () => {
     await using database = await createTestDatabase()
-    const sequencer = createSequencer(database.server, () => new Date())
+    await using outbox = openOutbox(database.server, (error) => expect.unreachable(String(error)))
+    const sequencer = createSequencer(outbox, () => new Date())
     const names = Array.from({ length: 300 }, (_, index) => `n${index}`)
     await Promise.all(names.map((name) => sealName(database.server, sequencer, name)))
     expect((await checkWorld(database)).sort()).toEqual(names.sort())
@@ -45,7 +47,8 @@ describe('createSequencer()', () => {
 
   test('gives one record to all who seal the same content, and refuses other content', async () => {
     await using database = await createTestDatabase()
-    const sequencer = createSequencer(database.server, () => new Date())
+    await using outbox = openOutbox(database.server, (error) => expect.unreachable(String(error)))
+    const sequencer = createSequencer(outbox, () => new Date())
     const contents = ['x', 'x', 'y', 'x']
     const outcomes = await Promise.allSettled(
       contents.map((content) => sealName(database.server, sequencer, 'same', content)),
@@ -81,7 +84,8 @@ describe('createSequencer()', () => {
 
   test('refuses a second batch after the same tree', async () => {
     await using database = await createTestDatabase()
-    const sequencer = createSequencer(database.server, () => new Date())
+    await using outbox = openOutbox(database.server, (error) => expect.unreachable(String(error)))
+    const sequencer = createSequencer(outbox, () => new Date())
     await sealName(database.server, sequencer, 'a')
     await sealName(database.server, sequencer, 'b')
     await expect(

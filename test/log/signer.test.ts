@@ -13,6 +13,7 @@ import { checkMemory, signHead } from '../../server/log/signer.ts'
 import { initSigner, openSigner, type SignerFolder } from '../../server/log/signer-folder.ts'
 import { type Database, openDatabase } from '../../server/records/database.ts'
 import { findCheckpoint, readLeaves } from '../../server/records/log.ts'
+import { type Outbox, openOutbox } from '../../server/records/outbox.ts'
 import { createTestDatabase } from '../support/database.ts'
 import type { TestDatabase } from '../support/postgres-cluster.ts'
 import { sealName } from '../support/sealing.ts'
@@ -21,6 +22,7 @@ let database: TestDatabase
 let folder: string
 let signerFolder: SignerFolder
 let signerDatabase: Database
+let outbox: Outbox
 let sequencer: Sequencer
 
 beforeEach(async () => {
@@ -29,9 +31,11 @@ beforeEach(async () => {
   await initSigner(folder, 'example.com/log')
   signerFolder = await openSigner(folder)
   signerDatabase = await openDatabase({ url: database.signerUrl, connectionsMax: 1 })
-  sequencer = createSequencer(database.server, () => new Date())
+  outbox = openOutbox(database.server, (error) => expect.unreachable(String(error)))
+  sequencer = createSequencer(outbox, () => new Date())
 })
 afterEach(async () => {
+  await outbox[Symbol.asyncDispose]()
   await signerDatabase[Symbol.asyncDispose]()
   await signerFolder[Symbol.asyncDispose]()
   await database[Symbol.asyncDispose]()

@@ -5,11 +5,15 @@
 
 import { createSequencer } from '../../server/log/sequencer.ts'
 import { openDatabase } from '../../server/records/database.ts'
+import { openOutbox } from '../../server/records/outbox.ts'
 import { sealName } from './sealing.ts'
 
 const [, , url = '', prefix = '', count = '0'] = process.argv
 await using database = await openDatabase({ url, connectionsMax: 4 })
-const sequencer = createSequencer(database.sql, () => new Date())
+await using outbox = openOutbox(database.sql, (error) => {
+  throw error
+})
+const sequencer = createSequencer(outbox, () => new Date())
 const names = Array.from({ length: Number(count) }, (_, index) => `${prefix}-${index}`)
 await Promise.all(
   Array.from({ length: 4 }, async () => {

@@ -16,6 +16,7 @@ import { openUpload } from '../../server/intake/open.ts'
 import type { Intake, IntakeSettings } from '../../server/intake/session.ts'
 import { createSequencer } from '../../server/log/sequencer.ts'
 import { findArtifact } from '../../server/records/artifacts.ts'
+import { openOutbox } from '../../server/records/outbox.ts'
 import type { UploadRecord } from '../../server/records/upload-row.ts'
 import { findUpload } from '../../server/records/uploads.ts'
 import { createSealer, type Sealer } from '../../server/seal/seal.ts'
@@ -66,8 +67,11 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
   const store = stack.use(
     await openFilesystemStore({ folder, grantSecret: randomBytes(32), clock }),
   )
+  const setbacks: unknown[] = []
+  const outbox = stack.use(openOutbox(database.server, (error) => setbacks.push(error)))
   const intake: Intake = {
     sql: database.server,
+    outbox,
     store,
     clock,
     settings: {
@@ -80,7 +84,6 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
       ...settings,
     },
   }
-  const setbacks: unknown[] = []
   const misreads: ArtifactError[] = []
   const principal: Principal = {
     token: { id: '5a3f6c1e-7a55-4ad2-9c3d-0123456789ab', name: 'stage' },
@@ -101,7 +104,7 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
     openSealer: (options = {}) =>
       createSealer(
         { ...intake, store: options.store ?? store },
-        createSequencer(intake.sql, intake.clock),
+        createSequencer(outbox, intake.clock),
         {
           concurrency: 4,
           patienceMs: options.patienceMs ?? 60_000,
