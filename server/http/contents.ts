@@ -19,7 +19,8 @@ export function mountContents(app: App, delivery: Delivery, heads: Heads, room: 
     app,
     'getContents',
     endpoints.getContents,
-    async ({ params, body, principal, signal }) => {
+    async ({ params, body, principal, signal, stay: bodyStay }) => {
+      bodyStay?.[Symbol.dispose]()
       const wanted = { ...params, names: body.names }
       const items = deliverContents(delivery, heads, principal, wanted, RECEIPT_PATIENCE_MS)
       const stay = await room.enter(ANSWER_BYTES, signal)

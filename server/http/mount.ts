@@ -49,6 +49,8 @@ export interface EndpointRequest<E extends Endpoint> {
   /** Fires when the client goes away. */
   signal: AbortSignal
   headers: Headers
+  /** Held for a large body until the answer. Who waits for more of the room lets go of it first. */
+  stay: Stay | undefined
 }
 
 type JsonReply<E extends Endpoint> = {
@@ -183,6 +185,7 @@ async function readRequest<E extends Endpoint>(
     principal,
     signal: c.req.raw.signal,
     headers: c.req.raw.headers,
+    stay,
   }
 }
 
