@@ -4,7 +4,7 @@
  */
 import type { HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
-import type { Context, Hono } from 'hono'
+import type { Context, Hono, MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { z } from 'zod'
 import { endpoints } from '../../schemas/api.ts'
@@ -105,15 +105,19 @@ export function mount<E extends Endpoint>(
 ): void {
   // A name may come with its slashes as they are, where no other segment follows it.
   const path = endpoint.path.replace(/:name$/, ':name{.+}')
-  if (endpoint.body === undefined) app.on(endpoint.method, path, withoutBody)
-  app.on(endpoint.method, path, async (c) => {
+  const isOpen = endpoint.access === 'anyone' || options.anonymous === true
+  // First of all: whoever may not ask must not fill the memory with a body either.
+  const admit: MiddlewareHandler<Environment> = async (c, next) => {
     c.set('endpoint', name)
     if (endpoint.session === true) admitVisitor(c)
-    const principal = c.get('principal')
-    const isOpen = endpoint.access === 'anyone' || options.anonymous === true
-    if (!isOpen && principal.token === undefined) throw unauthenticated()
+    if (!isOpen && c.get('principal').token === undefined) throw unauthenticated()
+    await next()
+  }
+  app.on(endpoint.method, path, admit)
+  if (endpoint.body === undefined) app.on(endpoint.method, path, withoutBody)
+  app.on(endpoint.method, path, async (c) => {
     using stay = await enterRoom(c, endpoint)
-    const answer = await handler(await readRequest(c, endpoint, principal, stay))
+    const answer = await handler(await readRequest(c, endpoint, c.get('principal'), stay))
     if ('raw' in answer) return answer.raw
     if ('pieces' in answer) return pourReply(c, answer)
     return Response.json(answer.body, { status: Number(answer.status), headers: answer.headers })

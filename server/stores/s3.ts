@@ -12,8 +12,10 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
 import { splitBlobKey } from './blob-key.ts'
 import { createObjectPacks, type ObjectPacks } from './object-packs.ts'
-import { isPackedTag, type PackIndex } from './pack-index.ts'
+import type { PackBook } from './pack-census.ts'
+import { isPackedTag } from './pack-index.ts'
 import type { Objects } from './pack-objects.ts'
+import type { RebuildOptions, RebuildReport } from './pack-rebuild.ts'
 import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
 import { type ProbeReport, probeStore } from './probe.ts'
 import { openS3Bucket, type S3Bucket, type S3BucketOptions } from './s3-bucket.ts'
@@ -24,6 +26,7 @@ import {
   headBucketStatus,
   headObject,
   headObjectStatus,
+  listObjects,
   putObject,
   removeObject,
 } from './s3-objects.ts'
@@ -40,11 +43,13 @@ import {
 export interface S3StoreOptions extends S3BucketOptions {
   clock: Clock
   /** Where blobs lie that share an object; all servers of a bucket have the same. */
-  packs: PackIndex
+  packs: PackBook
 }
 
 export interface S3Store extends Store {
   readonly kind: 's3'
+  /** Makes the index of packs agree with the bucket; what it throws says `rebuildPacks`. */
+  rebuildIndex(options: RebuildOptions): Promise<RebuildReport>
 }
 
 const MIB = 1024 ** 2
@@ -129,6 +134,7 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
 
     handsOver: isPackedTag,
     tidy: packs.tidy,
+    rebuildIndex: packs.rebuild,
     check: (signal) => checkBucket(probed, signal),
 
     [Symbol.asyncDispose]: () => bucket[Symbol.asyncDispose](),
@@ -151,6 +157,7 @@ function describeObjects(probed: ProbedBucket, signer: S3Signer): Objects {
     },
     read: (key, range) => readObject(bucket, signer, key, undefined, range),
     stat: (key) => statObject(probed, key),
+    list: (beginning, signal) => listObjects(bucket, beginning, signal),
     remove: (key) => removeObject(bucket, key),
   }
 }
