@@ -119,7 +119,7 @@ export function mount<E extends Endpoint>(
     using stay = await enterRoom(c, endpoint)
     const answer = await handler(await readRequest(c, endpoint, c.get('principal'), stay))
     if ('raw' in answer) return answer.raw
-    if ('pieces' in answer) return pourReply(c, answer)
+    if ('pieces' in answer) return await pourReply(c, answer)
     return Response.json(answer.body, { status: Number(answer.status), headers: answer.headers })
   })
 }
