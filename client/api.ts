@@ -4,7 +4,6 @@
 import { z } from 'zod'
 import type { Endpoints } from '../schemas/api.ts'
 import type { Endpoint } from '../schemas/endpoint.ts'
-import { Problem, parseProblem } from '../schemas/problem-document.ts'
 import { ArtifactError } from '../schemas/problems.ts'
 import { loadEndpoint } from './endpoint-loader.ts'
 import type { Connection, HttpReply } from './transfer/connection.ts'
@@ -109,7 +108,7 @@ export async function readLogFile(
     // Who serves files alone has no problem documents.
     if (reply.status === 404)
       throw new ArtifactError('not_found', `Cannot read ${path}: there is none`)
-    throw parseFailure('readLog', reply, await readText(reply))
+    throw await parseFailure('readLog', reply, await readText(reply))
   })
 }
 
@@ -140,7 +139,7 @@ export async function sendCall<N extends EndpointName>(
     signal,
   })
   if (reply.status >= 200 && reply.status < 300) return reply
-  throw parseFailure(name, reply, await readText(reply))
+  throw await parseFailure(name, reply, await readText(reply))
 }
 
 /** Whether an error may be gone when the same is tried again. */
@@ -173,7 +172,13 @@ async function readBytes(reply: HttpReply, bytesMax: number): Promise<Buffer> {
 }
 
 /** The error in an answer: its problem document, or what its bare status means. */
-export function parseFailure(doing: string, reply: HttpReply, text: string): ArtifactError {
+export async function parseFailure(
+  doing: string,
+  reply: HttpReply,
+  text: string,
+): Promise<ArtifactError> {
+  // Most commands meet none: its schema is made for those that do.
+  const { Problem, parseProblem } = await import('../schemas/problem-document.ts')
   const retryAfterSeconds = parseRetryAfter(reply.headers['retry-after'])
   const problem = Problem.safeParse(tryParseJson(text))
   if (problem.success) return parseProblem(problem.data, { retryAfterSeconds })

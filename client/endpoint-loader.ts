@@ -7,6 +7,7 @@ import type { Endpoints } from '../schemas/api.ts'
 const artifacts = async () => (await import('../schemas/artifact-endpoints.ts')).artifactEndpoints
 const contents = async () => (await import('../schemas/content-endpoints.ts')).contentEndpoints
 const log = async () => (await import('../schemas/log-endpoints.ts')).logEndpoints
+const runs = async () => (await import('../schemas/run-endpoints.ts')).runEndpoints
 const tokens = async () => (await import('../schemas/token-endpoints.ts')).tokenEndpoints
 const uploads = async () => (await import('../schemas/upload-endpoints.ts')).uploadEndpoints
 
@@ -20,10 +21,10 @@ const loaders: { [N in keyof Endpoints]: () => Promise<Endpoints[N]> } = {
   sealUpload: async () => (await uploads()).sealUpload,
   sealBatch: async () => (await uploads()).sealBatch,
   watchEvents: async () => (await uploads()).watchEvents,
-  listTasks: async () => (await artifacts()).listTasks,
-  listRuns: async () => (await artifacts()).listRuns,
-  allotRun: async () => (await artifacts()).allotRun,
-  listArtifacts: async () => (await artifacts()).listArtifacts,
+  listTasks: async () => (await runs()).listTasks,
+  listRuns: async () => (await runs()).listRuns,
+  allotRun: async () => (await runs()).allotRun,
+  listArtifacts: async () => (await runs()).listArtifacts,
   getArtifact: async () => (await artifacts()).getArtifact,
   getArtifactParts: async () => (await artifacts()).getArtifactParts,
   listVerifications: async () => (await artifacts()).listVerifications,

@@ -6,7 +6,7 @@
  * `artifact serve` writes it, so that `artifact upload` in the next terminal just works. It holds a
  * secret: file mode 0600 in a folder of mode 0700.
  */
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ArtifactError } from '../schemas/problems.ts'
@@ -23,10 +23,10 @@ export function profilePath(configFolder: string): string {
 }
 
 /** The profile, or `undefined` when there is none; throws `configuration` when it cannot be read. */
-export async function readProfile(configFolder: string): Promise<Profile | undefined> {
+export function readProfile(configFolder: string): Profile | undefined {
   const path = profilePath(configFolder)
   try {
-    return Profile.parse(JSON.parse(await readFile(path, 'utf8')))
+    return Profile.parse(JSON.parse(readFileSync(path, 'utf8')))
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined
     // The parser would quote the token.
@@ -40,7 +40,7 @@ export async function readProfile(configFolder: string): Promise<Profile | undef
 export async function writeProfile(configFolder: string, profile: Profile): Promise<string> {
   const path = profilePath(configFolder)
   try {
-    await mkdir(configFolder, { recursive: true, mode: 0o700 })
+    mkdirSync(configFolder, { recursive: true, mode: 0o700 })
   } catch (cause) {
     throw new ArtifactError('local_io', `Cannot make the folder ${configFolder}`, { cause })
   }

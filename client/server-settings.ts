@@ -1,5 +1,5 @@
 /** Which server a command speaks to, and with which token: see `settings.ts` for what the environment says. */
-import { readFile, stat } from 'node:fs/promises'
+import { readFileSync, statSync } from 'node:fs'
 import { ArtifactError } from '../schemas/problems.ts'
 import type { ClientEnvironment } from './settings.ts'
 
@@ -19,10 +19,10 @@ export async function resolveServer(
   environment: ClientEnvironment,
 ): Promise<ServerSettings> {
   const given = flags.url ?? environment.url
-  const token = await readToken(flags.tokenFile, environment)
+  const token = readToken(flags.tokenFile, environment)
   if (given !== undefined && token !== undefined) return { url: checkUrl(given), token }
   const { readProfile } = await import('./profile.ts')
-  const profile = await readProfile(environment.configFolder)
+  const profile = readProfile(environment.configFolder)
   const chosen = given ?? profile?.url
   if (chosen === undefined)
     throw new ArtifactError('configuration', 'Cannot find a server: no address is set', {
@@ -34,10 +34,7 @@ export async function resolveServer(
   return { url, token: token ?? (sameServer ? profile.token : undefined) }
 }
 
-async function readToken(
-  flag: string | undefined,
-  environment: ClientEnvironment,
-): Promise<string | undefined> {
+function readToken(flag: string | undefined, environment: ClientEnvironment): string | undefined {
   if (flag !== undefined) return readTokenFile(flag)
   if (environment.token !== undefined && environment.tokenFile !== undefined)
     throw new ArtifactError(
@@ -51,9 +48,9 @@ async function readToken(
     : checkToken(environment.token, 'ARTIFACT_TOKEN')
 }
 
-async function readTokenFile(path: string): Promise<string> {
+function readTokenFile(path: string): string {
   try {
-    const { size } = await stat(path)
+    const { size } = statSync(path)
     if (size > TOKEN_FILE_BYTES_MAX)
       throw new ArtifactError(
         'configuration',
@@ -63,7 +60,7 @@ async function readTokenFile(path: string): Promise<string> {
           found: `${size} bytes`,
         },
       )
-    return checkToken((await readFile(path, 'utf8')).trim(), path)
+    return checkToken(readFileSync(path, 'utf8').trim(), path)
   } catch (cause) {
     if (cause instanceof ArtifactError) throw cause
     const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unreadable'

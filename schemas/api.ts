@@ -9,11 +9,13 @@ import { artifactEndpoints } from './artifact-endpoints.ts'
 import { contentEndpoints } from './content-endpoints.ts'
 import type { Endpoint } from './endpoint.ts'
 import { logEndpoints } from './log-endpoints.ts'
+import { runEndpoints } from './run-endpoints.ts'
 import { tokenEndpoints } from './token-endpoints.ts'
 import { uploadEndpoints } from './upload-endpoints.ts'
 
 export const endpoints = {
   ...uploadEndpoints,
+  ...runEndpoints,
   ...artifactEndpoints,
   ...contentEndpoints,
   ...logEndpoints,

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { page } from './pages.ts'
 import {
   ArtifactName,
   ByteCount,
@@ -57,25 +56,3 @@ export const ArtifactParts = z
   .object({ reference: z.string(), partSizeBytes: PartSizeBytes, parts: z.array(Part) })
   .meta({ id: 'ArtifactParts' })
 export type ArtifactParts = z.infer<typeof ArtifactParts>
-
-/** A run that has been allotted or written to. */
-export const Run = z
-  .object({ task: TaskName, run: RunNumber, openedAt: Instant })
-  .meta({ id: 'Run' })
-export type Run = z.infer<typeof Run>
-
-export const Task = z.object({ task: TaskName, openedAt: Instant }).meta({ id: 'Task' })
-export type Task = z.infer<typeof Task>
-
-/** Allotting a run twice with one `requestId` gives one run. */
-export const AllotRun = z.strictObject({ requestId: z.uuid() }).meta({ id: 'AllotRun' })
-export type AllotRun = z.infer<typeof AllotRun>
-
-export const TaskPage = page('TaskPage', Task)
-export type TaskPage = z.infer<typeof TaskPage>
-
-export const RunPage = page('RunPage', Run)
-export type RunPage = z.infer<typeof RunPage>
-
-export const ArtifactPage = page('ArtifactPage', Artifact)
-export type ArtifactPage = z.infer<typeof ArtifactPage>

@@ -29,15 +29,29 @@ const witnessServe: CommandEntry = {
   load: async () => (await import('./commands/witness.ts')).witnessServe,
 }
 
+const packsRebuild: CommandEntry = {
+  name: 'packs rebuild',
+  summary: 'Find the places of small artifacts in the bucket again',
+  load: async () => (await import('./commands/packs-rebuild.ts')).packsRebuild,
+}
+
+/** Those that parse the same things again and again. */
+const SERVERS: ReadonlySet<string> = new Set(['serve', 'signer', 'witness serve'])
+
 /** Those that may move very many files, or serve those who do. */
-const HEAVY: ReadonlySet<string> = new Set(['upload', 'get', 'verify', 'serve'])
+const HEAVY: ReadonlySet<string> = new Set(['upload', 'get', 'verify', 'serve', 'packs rebuild'])
+
+/** Who takes less fills no heap, and is spared the modules that look at it. */
+const BRIEF_MS = 300
 
 /** Runs the command line of this process and returns its exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   using context = openProcessContext(readVersion())
   return await runCommandLine(
     argv,
-    [...clientCommands, serve, signer, witnessInit, witnessServe].map(inSmallHeap),
+    [...clientCommands, serve, signer, witnessInit, witnessServe, packsRebuild]
+      .map(withCompiledParsers)
+      .map(inSmallHeap),
     context,
     {
       variables: async () => (await import('./settings.ts')).serverVariables(),
@@ -45,14 +59,26 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   )
 }
 
-/** Bounds the heap before the modules of a heavy command are loaded, since even those let it grow. */
+/** Chooses before the schemas of a server are loaded. */
+function withCompiledParsers(entry: CommandEntry): CommandEntry {
+  if (!SERVERS.has(entry.name)) return entry
+  return {
+    ...entry,
+    load: async () => {
+      const { compileParsers } = await import('../client/commands/command.ts')
+      compileParsers(true)
+      return entry.load()
+    },
+  }
+}
+
+/** Bounds the heap of a heavy command, unless it ends at once: most move one small file. */
 function inSmallHeap(entry: CommandEntry): CommandEntry {
   if (!HEAVY.has(entry.name)) return entry
   return {
     ...entry,
-    load: async () => {
-      const { boundHeap } = await import('./heap-bounds.ts')
-      boundHeap()
+    load: () => {
+      setTimeout(async () => (await import('./heap-bounds.ts')).boundHeap(), BRIEF_MS).unref()
       return entry.load()
     },
   }

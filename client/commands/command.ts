@@ -21,6 +21,15 @@ import {
 
 export type ExitName = keyof typeof EXITS
 
+/**
+ * Whether zod compiles a parser for every object that it comes to parse; it does so for schemas that are
+ * made from now on. That pays after some hundred times: a server should, a command parses most things once.
+ */
+export function compileParsers(pays: boolean): void {
+  z.config({ jitless: !pays })
+}
+compileParsers(false)
+
 /** How a positional argument is written and explained. */
 export interface PositionalFacts {
   placeholder: string

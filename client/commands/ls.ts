@@ -1,8 +1,9 @@
 /** `artifact ls`: what there is, page by page, however much it is. */
 import { z } from 'zod'
-import type { Artifact, Run, Task } from '../../schemas/artifact.ts'
+import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { parseReference, type RunSelector } from '../../schemas/reference.ts'
+import type { Run, Task } from '../../schemas/run.ts'
 import type { Upload } from '../../schemas/upload.ts'
 import { call } from '../api.ts'
 import { formatBytes, formatMoment, sanitise } from '../terminal-format.ts'

@@ -31,7 +31,6 @@ import {
   positional,
   text,
 } from './command.ts'
-import { readCommandOutput } from './command-output.ts'
 import { connectServer } from './connection.ts'
 import { trustOptions, trustServer } from './trust.ts'
 import { findEntries, isFolder } from './upload-entries.ts'
@@ -166,6 +165,7 @@ async function planUpload(
         expected: 'artifact upload --stdin-from-command TASK/RUN/NAME -- COMMAND…',
       })
     requireName(target)
+    const { readCommandOutput } = await import('./command-output.ts')
     return { kind: 'one', source: { stream: readCommandOutput(rest, context), ...size }, target }
   }
   const paths = [...sources, ...rest]

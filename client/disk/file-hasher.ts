@@ -4,7 +4,6 @@
  *
  * What is hashed is what reading the file gives, not what was handed to a write.
  */
-import { Worker } from 'node:worker_threads'
 import { z } from 'zod'
 import type { ContentDigest } from '../verify/digest.ts'
 
@@ -45,6 +44,8 @@ export function openFileHasher({ fd, partSizeBytes }: FileHasherOptions): FileHa
   promise.catch(() => undefined)
   // The sources are run as they are, and published as JavaScript.
   const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
+  // Not imported: small files need no thread, nor the module for it.
+  const { Worker } = process.getBuiltinModule('node:worker_threads')
   const thread = new Worker(new URL(`./file-hasher-thread${extension}`, import.meta.url), {
     workerData: { fd, partSizeBytes },
     execArgv: [],

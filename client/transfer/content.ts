@@ -137,7 +137,7 @@ async function readOnce(
     signal: AbortSignal.any([signal, stall.signal]),
   })
   if (reply.status !== 200 && reply.status !== 206)
-    throw judge(record, reply, await readText(reply, ERROR_BYTES_MAX))
+    throw await judge(record, reply, await readText(reply, ERROR_BYTES_MAX))
   try {
     checkRange(record, range, reply)
     // Of a long range the memory is not ours: it is used again.
@@ -196,10 +196,10 @@ function checkRange(record: Artifact, range: Range, reply: HttpReply): void {
 }
 
 /** What an answer without bytes means. */
-function judge(record: Artifact, reply: HttpReply, text: string): Error {
+async function judge(record: Artifact, reply: HttpReply, text: string): Promise<Error> {
   const { status } = reply
   const { reference } = record
-  const failure = parseFailure(`get ${reference}`, reply, text)
+  const failure = await parseFailure(`get ${reference}`, reply, text)
   if (status === 401 || status === 403) return new RefusedGrant(failure)
   if (status === 416)
     return new ArtifactError('size_mismatch', `Cannot accept ${reference}: the size differs`, {

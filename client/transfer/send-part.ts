@@ -126,7 +126,7 @@ async function put(
   })
   stall.stop()
   const text = await readText(reply, ERROR_BYTES_MAX)
-  return judge(reply, text, part)
+  return await judge(reply, text, part)
 }
 
 /** What stores say when the bytes are not those of the digest (S3 API, "List of error codes"). */
@@ -134,13 +134,13 @@ const WRONG_BYTES = ['XAmzContentSHA256Mismatch', 'XAmzContentChecksumMismatch',
 /** What they say when only this try failed. */
 const PASSING = ['RequestTimeout', 'IncompleteBody', 'SlowDown', 'InternalError']
 
-function judge(reply: HttpReply, text: string, part: OutgoingPart): Verdict {
+async function judge(reply: HttpReply, text: string, part: OutgoingPart): Promise<Verdict> {
   const { status } = reply
   if (status >= 200 && status < 300) return { kind: 'stored' }
   const storeCode = /<Code>([A-Za-z0-9]{1,64})<\/Code>/.exec(text)?.[1] ?? ''
   const error =
     storeCode === ''
-      ? parseFailure(`send part ${part.number}`, reply, text)
+      ? await parseFailure(`send part ${part.number}`, reply, text)
       : refusal(reply, storeCode, text, part)
   if (error.code === 'part_mismatch' || error.code === 'digest_mismatch')
     return { kind: 'wrong-bytes', error }

@@ -17,7 +17,8 @@ export function openPlainWire(patience: Patience): Wire {
       const agent = agents.get(protocol) ?? new client.Agent({ keepAlive: true })
       agents.set(protocol, agent)
       const { method, url, headers, signal, body } = request
-      const sent = client.request(url, { method, headers, agent, signal })
+      const sent = client.request(url, { method, headers, agent })
+      destroyOnAbort(sent, signal)
       const { reply, moved } = awaitReply(sent, patience)
       if (body === undefined || typeof body === 'string') sent.end(body)
       else void pump(sent, body, moved)
@@ -27,6 +28,13 @@ export function openPlainWire(patience: Patience): Wire {
       for (const agent of agents.values()) agent.destroy()
     },
   }
+}
+
+/** Node's own way to do so loads more, and is slower. */
+function destroyOnAbort(sent: ClientRequest, signal: AbortSignal): void {
+  const destroy = () => void sent.destroy(new Error('aborted', { cause: signal.reason }))
+  signal.addEventListener('abort', destroy, { once: true })
+  sent.once('close', () => signal.removeEventListener('abort', destroy))
 }
 
 /** Sends a body as it is made, until the answer comes or the connection ends. */

@@ -1,7 +1,8 @@
 /** Tasks and their runs: insert only. */
-import type { Run, Task } from '../../schemas/artifact.ts'
+
 import { RUN_MAX } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
+import type { Run, Task } from '../../schemas/run.ts'
 import type { AnySql, Sql, Transaction } from './database.ts'
 
 interface RunRow {
