@@ -70,7 +70,7 @@ export const PROBLEMS = {
   part_mismatch: row(422, 'integrity', 'final', 'A part differs', 'Nothing was kept. Find out who changed the bytes before you try again.'),
   part_missing: row(422, 'integrity', 'final', 'A part is missing', 'Send the missing parts, then seal again.'),
   precondition_failed: row(412, 'integrity', 'final', 'The stored object is not the one that was sealed', 'Tell the operator: the store was changed behind the record.'),
-  blob_missing: row(502, 'integrity', 'final', 'The store has lost the bytes of a sealed artifact', 'Tell the operator: the record stands, the bytes are gone.'),
+  blob_missing: row(502, 'integrity', 'final', 'The store has lost the bytes of a sealed artifact', 'Tell the operator: the record stands, the bytes are gone from where they were.'),
 
   // The transparency log.
   artifact_revoked: row(410, 'refused', 'final', 'The artifact was revoked', 'Do not use it; the reason is in the log.'),

@@ -2,7 +2,6 @@
  * Everything that a running server holds, opened in order and let go in reverse: folder, Postgres,
  * store, feed, sealer, socket, sweep.
  */
-import { Buffer } from 'node:buffer'
 import { randomUUID } from 'node:crypto'
 import { readProfile, writeProfile } from '../client/profile.ts'
 import { LINK_SECONDS, makeLink, readingScopes, SESSION_SECONDS_MAX } from './access/sign-in.ts'
@@ -13,29 +12,23 @@ import { scrubNext } from './care/scrub.ts'
 import { sweep } from './care/sweep.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Config, readSecretFile, type Secrets } from './config.ts'
-import { keepGrantSecret, takeDataFolder } from './data-folder.ts'
 import type { Delivery } from './delivery/artifacts.ts'
 import { openEventFeed } from './delivery/event-feed.ts'
+import { openHoldings } from './holdings.ts'
 import { readAssets } from './inspector/assets.ts'
 import type { Intake } from './intake/session.ts'
 import { type Listener, listen } from './listener.ts'
 import { openHeads } from './log/heads.ts'
-import { runSigner } from './log/run-signer.ts'
 import { createSequencer, type Sequencer } from './log/sequencer.ts'
 import type { Logger } from './logger.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { createOpenApi } from './openapi.ts'
-import { checkDatabase, openDatabase, type Sql } from './records/database.ts'
-import { startEmbeddedPostgres } from './records/embedded-postgres.ts'
-import { checkSchema } from './records/migrate.ts'
+import { checkDatabase, type Sql } from './records/database.ts'
 import { openOutbox } from './records/outbox.ts'
-import { createPackIndex } from './records/packs.ts'
-import { checkPrivileges } from './records/privileges.ts'
-import { type PrepareOptions, prepareDatabase } from './records/roles.ts'
-import { releaseAllVerifying } from './records/upload-endings.ts'
 import { countAllActiveUploads } from './records/uploads.ts'
+import { createRoom, ROOM_OPTIONS, type RoomOptions } from './room.ts'
 import { createSealer, type Sealer } from './seal/seal.ts'
-import { type AnyStore, openStore, parseStoreAddress } from './stores/open-store.ts'
+import type { AnyStore } from './stores/open-store.ts'
 
 export interface ServerOptions {
   config: Config
@@ -43,6 +36,8 @@ export interface ServerOptions {
   log: Logger
   version: string
   clock?: Clock
+  /** Of the memory that large requests share, what shall differ from the usual. */
+  room?: Partial<RoomOptions>
 }
 
 export interface RunningServer extends AsyncDisposable {
@@ -71,10 +66,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   // Nobody may be listening yet when it fails.
   failure.promise.catch(() => undefined)
 
-  const isLocal = config.database.kind === 'embedded' || config.store.kind === 'filesystem'
-  if (isLocal) stack.use(await takeDataFolder(config.dataFolder))
-  const sql = await openRecords(stack, options, failure.reject)
-  const store = stack.use(await openConfiguredStore(config, sql, clock))
+  const holdings = { ...options, clock, onFailure: failure.reject }
+  const { sql, store } = stack.use(await openHoldings(holdings))
   const intake = openIntake(stack, options, { sql, store, clock })
   const metrics = createMetrics(() => countAllActiveUploads(sql))
 
@@ -99,6 +92,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       openApi: createOpenApi(options.version),
       checkReady: (signal) => checkReady(sql, store, signal),
     },
+    room: createRoom({ ...ROOM_OPTIONS, ...options.room }),
     door: store.kind === 'filesystem' ? store : undefined,
     stop: stop.signal,
   })
@@ -141,76 +135,6 @@ async function checkReady(sql: Sql, store: AnyStore, signal: AbortSignal): Promi
 function createDelivery({ access, grants }: Config, sql: Sql, store: AnyStore): Delivery {
   const settings = { publicRead: access.publicRead, grantTtlSeconds: grants.ttlSeconds }
   return { sql, store, settings }
-}
-
-/** The database as the runtime role: prepared, up to date, and unable to rewrite history. */
-async function openRecords(
-  stack: AsyncDisposableStack,
-  { config, secrets, log }: ServerOptions,
-  onFailure: (error: unknown) => void,
-): Promise<Sql> {
-  let { databaseUrl: url, signerUrl } = secrets
-  let connectionsMax: number | undefined
-  if (config.database.kind === 'embedded') {
-    const postgres = stack.use(
-      await startEmbeddedPostgres({
-        folder: config.database.folder,
-        log: (message) => log.info(message),
-      }),
-    )
-    const watch = postgres.ended.then(() => onFailure(new Error('The embedded Postgres has ended')))
-    watch.catch(onFailure)
-    await prepare(postgres.adminUrl, log, postgres)
-    url = postgres.serverUrl
-    signerUrl = postgres.signerUrl
-  } else {
-    connectionsMax = config.database.connectionsMax
-    if (secrets.migrationUrl !== undefined) await prepare(secrets.migrationUrl, log)
-  }
-  if (url === undefined) throw new Error('A database address is configured and missing')
-  const { sql } = stack.use(
-    await openDatabase({ url, ...(connectionsMax === undefined ? {} : { connectionsMax }) }),
-  )
-  await checkSchema(sql)
-  await checkPrivileges(sql)
-  // The data folder is ours alone, and so is this Postgres: who verified before is dead.
-  if (config.database.kind === 'embedded') await releaseAllVerifying(sql)
-  if (signerUrl !== undefined)
-    stack.use(await runSigner({ ...config.signer, databaseUrl: signerUrl, log }))
-  return sql
-}
-
-/** Migrates as a role that may, and lets go of that role before anything is served. */
-async function prepare(url: string, log: Logger, passwords: PrepareOptions = {}): Promise<void> {
-  await using admin = await openDatabase({ url, connectionsMax: 2, statementTimeoutSeconds: 0 })
-  const applied = await prepareDatabase(admin.sql, {
-    serverPassword: passwords.serverPassword,
-    signerPassword: passwords.signerPassword,
-  })
-  for (const name of applied) log.info({ migration: name }, 'migrated')
-}
-
-async function openConfiguredStore(config: Config, sql: Sql, clock: Clock): Promise<AnyStore> {
-  const { store, grants } = config
-  const isS3 = store.kind === 's3'
-  return openStore(parseStoreAddress(store.address), {
-    clock,
-    grantSecret: isS3 ? new Uint8Array(32) : await readGrantSecret(config.dataFolder, grants),
-    s3: {
-      region: isS3 ? store.region : '',
-      endpoint: isS3 ? store.endpoint : undefined,
-      forcePathStyle: isS3 && store.pathStyle,
-      packs: createPackIndex(sql, clock),
-    },
-  })
-}
-
-async function readGrantSecret(
-  dataFolder: string,
-  { secretFile }: Config['grants'],
-): Promise<Uint8Array> {
-  if (secretFile === undefined) return keepGrantSecret(dataFolder)
-  return Buffer.from(await readSecretFile(secretFile))
 }
 
 function openIntake(

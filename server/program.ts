@@ -29,11 +29,17 @@ const witnessServe: CommandEntry = {
   load: async () => (await import('./commands/witness.ts')).witnessServe,
 }
 
+const packsRebuild: CommandEntry = {
+  name: 'packs rebuild',
+  summary: 'Find the places of small artifacts in the bucket again',
+  load: async () => (await import('./commands/packs-rebuild.ts')).packsRebuild,
+}
+
 /** Those that parse the same things again and again. */
 const SERVERS: ReadonlySet<string> = new Set(['serve', 'signer', 'witness serve'])
 
 /** Those that may move very many files, or serve those who do. */
-const HEAVY: ReadonlySet<string> = new Set(['upload', 'get', 'verify', 'serve'])
+const HEAVY: ReadonlySet<string> = new Set(['upload', 'get', 'verify', 'serve', 'packs rebuild'])
 
 /** Who takes less fills no heap, and is spared the modules that look at it. */
 const BRIEF_MS = 300
@@ -43,7 +49,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   using context = openProcessContext(readVersion())
   return await runCommandLine(
     argv,
-    [...clientCommands, serve, signer, witnessInit, witnessServe]
+    [...clientCommands, serve, signer, witnessInit, witnessServe, packsRebuild]
       .map(withCompiledParsers)
       .map(inSmallHeap),
     context,

@@ -134,6 +134,7 @@ describe('words', () => {
       ...[
         ['token', 'create'],
         ['log', 'verify'],
+        ['packs', 'rebuild'],
       ],
     ]
     await using place = await makePlace(join(root, 'server', 'main.ts'))

@@ -61,6 +61,7 @@ const DIRECTIONS: readonly [from: string, to: readonly string[]][] = [
       'server/',
       'client/commands/command.ts',
       'client/profile.ts',
+      'client/terminal-format.ts',
       'client/disk/',
       'client/verify/',
       'schemas/',

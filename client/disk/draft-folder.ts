@@ -40,6 +40,11 @@ export interface DraftFolder extends AsyncDisposable {
   publish(files: readonly VerifiedFile[], options: { force: boolean }): Promise<Outcome[]>
 }
 
+/** Whether a name below a root is one of those that are removed after a crash. */
+export function isDraftFolder(name: string): boolean {
+  return FOLDER_NAME.test(name)
+}
+
 /** Opens a folder of drafts below `root`, which must exist. Throws `local_io`. */
 export async function openDraftFolder(root: string): Promise<DraftFolder> {
   await removeAbandoned(root)
@@ -104,7 +109,7 @@ async function checkReplaceable(target: string): Promise<void> {
 
 async function removeAbandoned(root: string): Promise<void> {
   for (const name of await readdir(root).catch(() => [])) {
-    if (!FOLDER_NAME.test(name)) continue
+    if (!isDraftFolder(name)) continue
     const path = join(root, name)
     const found = await stat(path).catch(() => undefined)
     if (found !== undefined && Date.now() - found.mtimeMs > ABANDONED_MS)

@@ -5,6 +5,7 @@ import { lstat, mkdir, realpath } from 'node:fs/promises'
 import { join, sep } from 'node:path'
 import { findNameFault } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
+import { isDraftFolder } from './draft-folder.ts'
 import { errorCode, localError } from './local-error.ts'
 
 /** Hands out the paths of one folder. */
@@ -32,6 +33,9 @@ export async function openFolderPaths(
     async claim(name) {
       const fault = findFileNameFault(name, platform)
       if (fault !== undefined) throw unsafe(name, fault)
+      // What lies there is removed a day later, as what a crash left behind.
+      if (isDraftFolder(foldName(name.split('/')[0] ?? '', platform)))
+        throw unsafe(name, 'a folder of that name is for drafts')
       claimName(name, platform, files, folders)
       const segments = name.split('/')
       let path = root

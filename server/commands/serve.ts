@@ -1,25 +1,12 @@
 /** `artifact serve`: the server, on the embedded default or on what the settings name. */
 import { z } from 'zod'
-import { type CommandContext, defineCommand, flag, option } from '../../client/commands/command.ts'
+import { type CommandContext, defineCommand, flag } from '../../client/commands/command.ts'
 import { buildConfig, readSecrets, readSettings } from '../config.ts'
 import { startServer } from '../context.ts'
 import { createLogger } from '../logger.ts'
 import { rolesSql } from '../records/roles.ts'
-import { type RawSettings, SETTINGS, type Setting, settingKeys, variableOf } from '../settings.ts'
-
-/** One option per setting; values are checked where all settings are, whatever their source. */
-const settingOptions = Object.fromEntries(
-  settingKeys().map((key) => {
-    const { placeholder, summary, isFlag }: Setting = SETTINGS[key]
-    const facts = { summary, variable: variableOf(key) }
-    return [
-      key,
-      isFlag === true
-        ? option(z.boolean().default(false), { kind: 'flag', ...facts })
-        : option(z.string().optional(), { kind: 'text', placeholder, ...facts }),
-    ]
-  }),
-)
+import { type RawSettings, settingKeys } from '../settings.ts'
+import { readFlags, settingOptions } from './setting-options.ts'
 
 export const serve = defineCommand({
   usage: ['serve [OPTION]…'],
@@ -31,7 +18,7 @@ export const serve = defineCommand({
   ].join('\n'),
   positionals: z.object({}),
   options: z.object({
-    ...settingOptions,
+    ...settingOptions(settingKeys()),
     printRolesSql: flag('Print the SQL that makes the database roles, and do nothing else'),
   }),
   examples: [
@@ -55,7 +42,7 @@ export const serve = defineCommand({
   async run({ options }, context) {
     const { printRolesSql, ...flags } = options
     if (printRolesSql) return context.terminal.print(await rolesSql())
-    await runServer(readSettings(readFlags(flags)), context)
+    await runServer(readSettings(readFlags(settingKeys(), flags)), context)
   },
 })
 
@@ -76,17 +63,6 @@ async function runServer(raw: RawSettings, context: CommandContext): Promise<voi
   if (server.inspector !== undefined)
     terminal.say(`Inspector: ${server.inspector} (signs in once, within 10 minutes)`)
   await Promise.race([server.failed, whenAborted(context.signal)])
-}
-
-/** What was given on the command line, as text. */
-function readFlags(options: Record<string, unknown>): RawSettings {
-  const flags: RawSettings = {}
-  for (const key of settingKeys()) {
-    const value = options[key]
-    if (typeof value === 'string') flags[key] = value
-    else if (value === true) flags[key] = 'true'
-  }
-  return flags
 }
 
 /** A server that is told to stop and does has done what it was told: this is no failure. */

@@ -1,13 +1,14 @@
 /** `artifact signer`: signs the log as a process of its own, on a machine and under a user of its own. */
 import { z } from 'zod'
-import { type CommandContext, defineCommand, flag, option } from '../../client/commands/command.ts'
+import { type CommandContext, defineCommand, flag } from '../../client/commands/command.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { buildConfig, readSecrets, readSettings } from '../config.ts'
 import { runSigner } from '../log/run-signer.ts'
 import { initSigner, readPublicKey } from '../log/signer-folder.ts'
 import { createLogger } from '../logger.ts'
-import { type RawSettings, SETTINGS, type SettingKey, variableOf } from '../settings.ts'
+import type { SettingKey } from '../settings.ts'
 import { whenAborted } from './serve.ts'
+import { readFlags, settingOptions } from './setting-options.ts'
 
 const KEYS = [
   'signerDir',
@@ -17,14 +18,6 @@ const KEYS = [
   'signerUrlFile',
   'logLevel',
 ] as const satisfies SettingKey[]
-
-const settingOptions = Object.fromEntries(
-  KEYS.map((key) => {
-    const { placeholder, summary } = SETTINGS[key]
-    const facts = { kind: 'text' as const, placeholder, summary, variable: variableOf(key) }
-    return [key, option(z.string().optional(), facts)]
-  }),
-)
 
 export const signer = defineCommand({
   usage: ['signer --init --signer-dir DIR --log-origin NAME', 'signer --signer-dir DIR'],
@@ -36,7 +29,7 @@ export const signer = defineCommand({
   ].join(' '),
   positionals: z.object({}),
   options: z.object({
-    ...settingOptions,
+    ...settingOptions(KEYS),
     init: flag('Make the key and an empty memory, print the public key, and end'),
   }),
   examples: [
@@ -52,7 +45,7 @@ export const signer = defineCommand({
   connects: false,
   async run({ options }, context) {
     const { init, ...flags } = options
-    const raw = readSettings(readFlags(flags))
+    const raw = readSettings(readFlags(KEYS, flags))
     const { signer: place, logLevel } = buildConfig(raw, {
       profile: context.environment.configFolder,
     })
@@ -79,13 +72,4 @@ async function makeSigner(
     })
   await initSigner(folder, origin)
   await terminal.print(await readPublicKey(folder))
-}
-
-function readFlags(options: Record<string, unknown>): RawSettings {
-  const flags: RawSettings = {}
-  for (const key of KEYS) {
-    const value = options[key]
-    if (typeof value === 'string') flags[key] = value
-  }
-  return flags
 }

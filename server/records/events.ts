@@ -133,12 +133,17 @@ export async function findEventRange(sql: AnySql): Promise<{ first: bigint; last
 /** Events that one statement deletes, so that none meets the time limit of a statement. */
 const DELETED_AT_ONCE = 10_000
 
-/** Forgets the events before a moment. */
+/**
+ * Forgets the events before a moment, but for the newest of all: appenders take its id for the lowest
+ * that theirs can follow, and a number that is 2^31 too low would be taken for another one.
+ */
 export async function deleteEvents(sql: AnySql, before: Date): Promise<void> {
   for (;;) {
     const { count } = await sql`
       delete from artifact.event where id = any(array(
-        select id from artifact.event where at < ${before} order by at limit ${DELETED_AT_ONCE}))`
+        select id from artifact.event
+        where at < ${before} and id < (select max(id) from artifact.event)
+        order by at limit ${DELETED_AT_ONCE}))`
     if (count < DELETED_AT_ONCE) return
   }
 }

@@ -1,16 +1,18 @@
 /** Notes of where small blobs lie. They may be changed and deleted: nothing that was sealed rests on them. */
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
-import type { PackIndex, PackPlace, PackSlice } from '../stores/pack-index.ts'
+import type { PackBook } from '../stores/pack-census.ts'
+import type { PackPlace, PackSlice } from '../stores/pack-index.ts'
 import type { AnySql, Sql } from './database.ts'
+import { createPackCensus } from './pack-census.ts'
 
 /** S3 takes a header-signed request for 15 minutes: until then an object may still come to be. */
 const LATE_SECONDS = 16 * 60
 /** Who looks after a pack has it for so long; whoever comes then finds what is left to do. */
 const TAKEN_SECONDS = 60
 
-/** The index of packs in this database. */
-export function createPackIndex(sql: Sql, clock: Clock): PackIndex {
+/** The index of packs in this database, beside its records. */
+export function createPackIndex(sql: Sql, clock: Clock): PackBook {
   const inSeconds = (seconds: number) => new Date(clock().getTime() + seconds * 1000)
   /**
    * When packs are due that are on their way. One that is due at another time was taken by a server
@@ -19,6 +21,8 @@ export function createPackIndex(sql: Sql, clock: Clock): PackIndex {
   const announced = new Map<string, Date>()
   const announcedAt = (pack: string) => announced.get(pack) ?? null
   return {
+    census: createPackCensus(sql, clock),
+
     async announce(pack) {
       const dueAt = inSeconds(LATE_SECONDS)
       await sql`insert into artifact.pack (id, due_at) values (${pack}, ${dueAt})`

@@ -12,10 +12,12 @@ import pLimit from 'p-limit'
 import { cutIntoGroups } from '../../schemas/groups.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { type Asked, createGatherer } from './gatherer.ts'
+import type { PackBook } from './pack-census.ts'
 import { createPackEraser } from './pack-erasure.ts'
-import { formatPackedTag, formatPackKey, type PackIndex, type PackPlace } from './pack-index.ts'
+import { formatPackedTag, formatPackKey, type PackPlace } from './pack-index.ts'
 import type { Objects } from './pack-objects.ts'
 import { blobOf, createPackReader } from './pack-reader.ts'
+import { type RebuildOptions, type RebuildReport, rebuildPacks } from './pack-rebuild.ts'
 import { formatPack } from './pack-record.ts'
 import type { Blob, BlobPlan } from './store.ts'
 
@@ -30,14 +32,16 @@ export interface ObjectPacks {
   read(key: string, tag: string): Promise<Uint8Array>
   /**
    * The tag of an object with this blob alone, under its own key: no range of a pack can be granted
-   * without its neighbours. Made when it is first asked for, of bytes that have their digest. Throws
-   * `precondition_failed` when they have not, `blob_missing`.
+   * without its neighbours. Made when it is first asked for, and again when it is gone or is another
+   * one, of bytes that have their digest. Throws `precondition_failed` when they have not, `blob_missing`.
    */
   giveOwn(plan: Pick<BlobPlan, 'key' | 'contentType'>, tag: string): Promise<string>
   /** Removes what there is of a blob: its own object, its place, and its bytes out of the pack. */
   remove(key: string): Promise<void>
   /** Erases what removals and crashes left behind. `onFault` hears what failed, and the rest goes on. */
   tidy(onFault: (pack: string, error: unknown) => void): Promise<void>
+  /** Makes the index agree with the packs that are there: {@link rebuildPacks}. */
+  rebuild(options: RebuildOptions): Promise<RebuildReport>
 }
 
 /** Fewer than these go alone: what is read one by one costs less so. */
@@ -53,7 +57,7 @@ interface NewBlob {
 }
 
 /** Opens the packs of a store; the index knows them, whoever made them. */
-export function createObjectPacks(objects: Objects, index: PackIndex): ObjectPacks {
+export function createObjectPacks(objects: Objects, index: PackBook): ObjectPacks {
   const reader = createPackReader(objects, index)
   const eraser = createPackEraser(objects, index)
   const turn = pLimit(PUTS_AT_ONCE)
@@ -100,7 +104,12 @@ export function createObjectPacks(objects: Objects, index: PackIndex): ObjectPac
     async giveOwn(plan, tag) {
       const { key } = plan
       const place = await reader.find(key)
-      if (place?.ownTag !== undefined && formatPackedTag(place.sha256) === tag) return place.ownTag
+      if (place?.ownTag !== undefined && formatPackedTag(place.sha256) === tag) {
+        const own = await objects.stat(key)
+        if (own?.tag === place.ownTag) return own.tag
+        // A record of a pack rests on no object of its own: one that was put in its place can go.
+        if (own !== undefined) await objects.remove(key)
+      }
       const bytes = await reader.read({ key, tag })
       const found = formatPackedTag(createHash('sha256').update(bytes).digest('hex'))
       if (found !== tag)
@@ -123,6 +132,7 @@ export function createObjectPacks(objects: Objects, index: PackIndex): ObjectPac
     },
 
     tidy: eraser.tidy,
+    rebuild: (options) => rebuildPacks(objects, index.census, options),
   }
 }
 

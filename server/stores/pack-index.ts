@@ -69,6 +69,17 @@ export function isPackedTag(tag: string): boolean {
   return TAG.test(tag)
 }
 
+const PACK_KEY =
+  /^packs\/([0-9a-f]{2})\/(\1[0-9a-f]{6}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\.pack$/
+
+/** Where the keys of all packs begin. */
+export const PACKS = 'packs/'
+
+/** The inverse of {@link formatPackKey}; `undefined` for the key of anything else. */
+export function parsePackKey(key: string): string | undefined {
+  return PACK_KEY.exec(key)?.[2]
+}
+
 /** The key of a pack's object, for example `packs/0a/0a1b….pack`. No blob has such a key. */
 export function formatPackKey(pack: string): string {
   return `packs/${pack.slice(0, 2)}/${pack}.pack`

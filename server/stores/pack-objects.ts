@@ -10,6 +10,8 @@ export interface Objects {
   /** `[start, end)`, or as much of it as there is. Throws `blob_missing`. */
   read(key: string, range: { start: bigint; end: bigint }): AsyncIterable<Uint8Array>
   stat(key: string): Promise<Blob | undefined>
+  /** The objects whose keys begin so, page by page. */
+  list(beginning: string, signal?: AbortSignal): AsyncIterable<{ key: string; sizeBytes: number }[]>
   /** Does nothing when there is no such object. */
   remove(key: string): Promise<void>
 }

@@ -19,6 +19,11 @@ interface Wanted {
   tag: string
 }
 
+/** A pack that is there and not noted may have it. */
+const REBUILD = {
+  expected: 'a note of where it lies (artifact packs rebuild finds what the bucket has)',
+}
+
 type AskedBytes = Asked<Wanted, Uint8Array>
 
 export interface PackReader {
@@ -67,7 +72,7 @@ export function createPackReader(objects: Objects, index: PackIndex): PackReader
     for (const one of asked) {
       const { key, tag } = one.question
       const place = places.get(key)
-      if (place === undefined) one.reject(missing(key))
+      if (place === undefined) one.reject(unplaced(key))
       else if (formatPackedTag(place.sha256) !== tag) one.reject(otherBlob(key, tag, place))
       else found.push({ ...place, asked: one })
     }
@@ -160,7 +165,15 @@ function endOf({ firstByte, sizeBytes }: Pick<PackSlice, 'firstByte' | 'sizeByte
 }
 
 function missing(key: string): ArtifactError {
-  return new ArtifactError('blob_missing', `Cannot read ${key}: it is not in the store`)
+  return new ArtifactError(
+    'blob_missing',
+    `Cannot read ${key}: its pack is not in the store`,
+    REBUILD,
+  )
+}
+
+function unplaced(key: string): ArtifactError {
+  return new ArtifactError('blob_missing', `Cannot read ${key}: no pack is noted for it`, REBUILD)
 }
 
 function otherBlob(key: string, tag: string, place: PackPlace): ArtifactError {

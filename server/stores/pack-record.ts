@@ -16,6 +16,8 @@ import type { PackSlice } from './pack-index.ts'
 export interface PackRecord {
   key: string
   bytes: Uint8Array
+  /** What the bytes had to be, where they are not [that of the bytes]; hexadecimal. */
+  sha256?: string
 }
 
 const HEAD = /^blob (\S{1,300}) (0|[1-9][0-9]{0,8}) ([0-9a-f]{64})$/
@@ -35,7 +37,7 @@ export function formatPack(records: readonly PackRecord[]): { pack: Buffer; slic
   let at = 0
   for (const record of records) {
     const { key, bytes } = record
-    const sha256 = digestOf(bytes)
+    const sha256 = record.sha256 ?? digestOf(bytes)
     const head = formatHead(record, sha256)
     slices.push({ key, sha256, firstByte: at + head.length, sizeBytes: bytes.length })
     pieces.push(head, bytes, END)
@@ -46,18 +48,37 @@ export function formatPack(records: readonly PackRecord[]): { pack: Buffer; slic
 
 /** The whole records of a pack, in order, up to the first that is none. */
 export function* parsePack(pack: Buffer): Generator<PackRecord> {
+  for (const { key, firstByte, sizeBytes, isIntact } of walkPack(pack)) {
+    if (!isIntact) return
+    yield { key, bytes: pack.subarray(firstByte, firstByte + sizeBytes) }
+  }
+}
+
+/** A record as it lies there, whether or not its bytes have the digest that it names. */
+export interface FoundRecord extends PackSlice {
+  isIntact: boolean
+}
+
+/**
+ * The records of a pack in order, up to the first that has not the form of one; changed bytes do not
+ * hide what comes after them. Returns how many bytes these records are: all of a pack that is whole.
+ */
+export function* walkPack(pack: Buffer): Generator<FoundRecord, number> {
   let at = 0
   while (at < pack.length) {
     const end = pack.subarray(at, at + HEAD_BYTES_MAX).indexOf(LINE_FEED)
     const head = HEAD.exec(pack.toString('latin1', at, at + Math.max(0, end)))
-    const [, key = '', size = '', sha256] = head ?? []
-    const start = at + end + 1
-    const bytes = pack.subarray(start, start + Number(size))
-    at = start + Number(size) + 1
-    if (head === null || at > pack.length || pack[at - 1] !== LINE_FEED) return
-    if (!isBlobKey(key) || digestOf(bytes) !== sha256) return
-    yield { key, bytes }
+    const [, key = '', size = '', sha256 = ''] = head ?? []
+    const firstByte = at + end + 1
+    const sizeBytes = Number(size)
+    const next = firstByte + sizeBytes + 1
+    if (head === null || next > pack.length || pack[next - 1] !== LINE_FEED) return at
+    if (!isBlobKey(key)) return at
+    const isIntact = digestOf(pack.subarray(firstByte, firstByte + sizeBytes)) === sha256
+    yield { key, firstByte, sizeBytes, sha256, isIntact }
+    at = next
   }
+  return at
 }
 
 function formatHead({ key, bytes }: PackRecord, sha256: string): Buffer {

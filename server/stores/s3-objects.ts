@@ -5,6 +5,7 @@ import {
   GetObjectCommand,
   HeadBucketCommand,
   HeadObjectCommand,
+  ListObjectsV2Command,
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
 import { freeBehind } from '../../client/disk/spent-chunk.ts'
@@ -78,6 +79,37 @@ export async function putObject(
     if (isStatus(error, 412)) return undefined
     throw nameS3Error(`put ${key}`, error)
   }
+}
+
+/** An object as a list names it. */
+export interface ListedObject {
+  key: string
+  sizeBytes: number
+}
+
+/** The objects whose keys begin with these letters, page by page. */
+export async function* listObjects(
+  bucket: S3Bucket,
+  beginning: string,
+  signal?: AbortSignal,
+): AsyncGenerator<ListedObject[]> {
+  const verb = `list ${beginning}`
+  const { Bucket, Key: Prefix } = placeOf(bucket, beginning)
+  let ContinuationToken: string | undefined
+  do {
+    const command = new ListObjectsV2Command({ Bucket, Prefix, ContinuationToken })
+    const page = await attempt({ signal }, (options) => bucket.client.send(command, options)).catch(
+      (error: unknown) => {
+        signal?.throwIfAborted()
+        throw nameS3Error(verb, error)
+      },
+    )
+    yield (page.Contents ?? []).map(({ Key, Size }) => ({
+      key: demand(Key, verb).slice(Prefix.length - beginning.length),
+      sizeBytes: demand(Size, verb),
+    }))
+    ContinuationToken = page.IsTruncated ? demand(page.NextContinuationToken, verb) : undefined
+  } while (ContinuationToken !== undefined)
 }
 
 /** Does nothing when there is no such object. */

@@ -1,4 +1,6 @@
 /** Who gets what answer, at every door. */
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { endpoints } from '../../schemas/api.ts'
@@ -66,6 +68,19 @@ function visible({ status, body, headers }: JsonReply) {
 }
 
 describe('without a valid token', () => {
+  it('no door waits for a body that is still on its way', async () => {
+    const doors = everyDoor().filter(({ method }) => method === 'POST')
+    expect(doors.length).toBeGreaterThan(5)
+    for (const { method, path } of doors) {
+      const headers = { 'content-type': 'application/json' }
+      const sent = request(`${server.url}${path}`, { method, headers })
+      sent.write('{"half":')
+      const [reply]: IncomingMessage[] = await once(sent, 'response')
+      expect(reply?.statusCode).toBe(401)
+      sent.on('error', () => undefined).destroy()
+    }
+  })
+
   it.each([
     ['no token', null, {}],
     ['a malformed token', 'artifact_short', {}],

@@ -45,6 +45,14 @@ describe('openFolderPaths()', () => {
     expect(await paths.claim('A')).toBe(work.at('A'))
   })
 
+  it('refuses a folder that would be removed for one of drafts', async () => {
+    const name = '.artifact-drafts-0123456789abcdef'
+    const paths = await openFolderPaths(work.path, 'darwin')
+    for (const one of [name, `${name}/a`, `${name.toUpperCase()}/a`])
+      await expect(paths.claim(one)).rejects.toMatchObject(unsafe)
+    expect(await paths.claim(`a/${name}`)).toBe(work.at('a', name))
+  })
+
   it.each(['win32', 'darwin'] as const)('refuses names that %s takes for one', async (platform) => {
     const paths = await openFolderPaths(work.path, platform)
     await paths.claim('Read.me')

@@ -7,6 +7,7 @@ import type { Sql } from '../../server/records/database.ts'
 import { openDatabase } from '../../server/records/database.ts'
 import {
   appendUploadEvent,
+  deleteEvents,
   listenForEvents,
   readEventHorizon,
   readEvents,
@@ -95,6 +96,17 @@ describe.each([1n, 2n ** 31n - 2n, 2n ** 32n - 2n])('events from id %s on', (fir
     expect(await readNames(last)).toEqual({ names: [], isHeldBack: true })
     await longer.end('commit')
     expect(await readNames(last)).toEqual({ names: ['longer', 'second'], isHeldBack: false })
+  })
+
+  it('keeps a later one back also when all that came before were forgotten', async () => {
+    await append('old')
+    await deleteEvents(sql, new Date(AT.getTime() + 1))
+    const { last } = await readEventHorizon(sql)
+    const held = await appendHeld('first')
+    await append('second')
+    expect(await readNames(last)).toEqual({ names: [], isHeldBack: true })
+    await held.end('commit')
+    expect(await readNames(last)).toEqual({ names: ['first', 'second'], isHeldBack: false })
   })
 
   it('says which events a picture has beyond those that everybody can read', async () => {
