@@ -1,5 +1,5 @@
 /** Tiles, entries and receipts, from the rows of the log, up to what is signed and no further. */
-import { proveConsistency, proveInclusion } from '../../client/verify/merkle.ts'
+import { type Hash, proveConsistency, proveInclusion } from '../../client/verify/merkle.ts'
 import { formatReceipt } from '../../client/verify/proof.ts'
 import { formatBase64 } from '../../client/verify/strict-text.ts'
 import {
@@ -15,6 +15,7 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { AnySql } from '../records/database.ts'
 import { findLeaves, type LeafRow, readHead, readLeaves, readTileHashes } from '../records/log.ts'
 import type { Heads, SignedHead } from './heads.ts'
+import type { TileCache } from './tile-cache.ts'
 
 /**
  * The bytes of a tile; `undefined` when the signed tree does not have it. A tail that is not signed
@@ -62,7 +63,7 @@ export async function findProof(
   if (leaf === undefined || heads.newest() === undefined) return undefined
   const head = await heads.waitFor(leaf.idx + 1, patienceMs)
   if (head !== undefined) {
-    const prover = createProver(sql, head)
+    const prover = createProver(sql, head, heads.tiles)
     const receipt = await prover.receiptOf(leaf)
     return { receipt, consistency: await prover.consistencySince(since) }
   }
@@ -105,7 +106,7 @@ export async function proveSeals(
   const signed = heads.newest() === undefined ? undefined : await heads.waitFor(last, patienceMs)
   const head = signed ?? heads.newest()
   if (head === undefined) return { receiptOf: async () => undefined, consistency: undefined }
-  const prover = createProver(sql, head)
+  const prover = createProver(sql, head, heads.tiles)
   return {
     receiptOf: async (seal) =>
       seal.idx < head.size ? prover.receiptOf(seal).catch(leaveOut) : undefined,
@@ -120,27 +121,37 @@ function leaveOut(error: unknown): undefined {
 
 /**
  * Makes proofs under a head. Every tile on the way is checked against the signed root, once for all of
- * them: a server whose tables were altered proves nothing at all.
+ * them, also those from the cache: tables that were altered prove nothing at all.
  */
-function createProver(sql: AnySql, head: SignedHead) {
+function createProver(sql: AnySql, head: SignedHead, cache: TileCache) {
   const readNodes = createTileReader(head, {
     async fetchTile(tile) {
-      const bytes = await readTile(sql, head, tile)
+      const bytes = cache.find(tile) ?? (await readTile(sql, head, tile))
       if (bytes !== undefined) return bytes
       throw new ArtifactError('log_missing', `Cannot read tile ${tile.level}/${tile.index}`)
     },
+    keepTile: cache.keep,
   })
+  const proven = async (proof: Promise<Hash[]>): Promise<Hash[]> => {
+    try {
+      return await proof
+    } catch (error) {
+      // Whatever is wrong, the next proof asks the tables.
+      cache.clear()
+      throw error
+    }
+  }
   return {
     /** The receipt of a leaf that the head covers; throws `log_inclusion`. */
     async receiptOf(row: LeafRow): Promise<string> {
-      const proof = await proveInclusion(row.idx, head.size, readNodes)
+      const proof = await proven(proveInclusion(row.idx, head.size, readNodes))
       return formatReceipt({ extra: row.leaf, index: row.idx, proof, checkpoint: head.note })
     },
     /** That the first leaves of the tree are so many that were seen, if they are in it and can be proven. */
     async consistencySince(size: number | undefined): Promise<string[] | undefined> {
       if (size === undefined || size > head.size) return undefined
       if (size === head.size) return []
-      const proof = await proveConsistency(size, head.size, readNodes).catch(leaveOut)
+      const proof = await proven(proveConsistency(size, head.size, readNodes)).catch(leaveOut)
       return proof?.map(formatBase64)
     },
   }
