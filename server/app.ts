@@ -28,6 +28,7 @@ import type { Heads } from './log/heads.ts'
 
 import type { Logger } from './logger.ts'
 import { toDatabaseProblem } from './records/database.ts'
+import type { Room } from './room.ts'
 import type { Sealer } from './seal/seal.ts'
 import type { FilesystemStore } from './stores/filesystem.ts'
 
@@ -43,6 +44,8 @@ export interface AppParts {
   door: FilesystemStore | undefined
   /** What the pages of the inspector load. */
   assets: Assets
+  /** What large requests and answers hold together. */
+  room: Room
   /** Ends event streams when the server shuts down. */
   stop: AbortSignal
 }
@@ -83,7 +86,7 @@ export function createApp(parts: AppParts): App {
   if (parts.door !== undefined) mountBlobs(app, parts.door)
   mountUploads(app, intake, parts.sealer, parts.heads)
   mountBatch(app, intake, parts.sealer)
-  mountContents(app, parts.delivery, parts.heads)
+  mountContents(app, parts.delivery, parts.heads, parts.room)
   mountLog(app, parts.delivery, intake, parts.heads)
   mountTasks(app, parts.delivery)
   mountTokens(app, intake.sql, intake.clock)
@@ -109,7 +112,7 @@ const QUIET: ReadonlySet<string> = new Set([
 ])
 
 /** Names every request, finds out who sends it, and notes how it went. */
-function watchRequests(app: App, { intake, log, health, assets }: AppParts): void {
+function watchRequests(app: App, { intake, log, health, assets, room }: AppParts): void {
   app.use('*', async (c, next) => {
     const began = performance.now()
     const requestId = readRequestId(c.req.header('x-request-id'))
@@ -118,6 +121,7 @@ function watchRequests(app: App, { intake, log, health, assets }: AppParts): voi
     c.set('principal', NOBODY)
     c.set('visitor', undefined)
     c.set('assets', assets)
+    c.set('room', room)
     await next()
     c.res.headers.set('x-request-id', requestId)
     c.res.headers.set('x-content-type-options', 'nosniff')

@@ -1,3 +1,5 @@
+import { freeChunk } from './spent-chunk.ts'
+
 /**
  * One memory for the bytes of many small files that come and go together. A buffer of its own for each
  * leaves holes of a few KiB all over the memory of a process when they are gone.
@@ -5,6 +7,8 @@
 export interface Slab {
   /** Zeros, alone with this caller; a memory of its own once the slab is used up. */
   take(sizeBytes: number): Buffer<ArrayBuffer>
+  /** Gives the memory back now; what was taken of it is empty from then on. */
+  release(): void
 }
 
 /** Makes a slab of so many bytes. */
@@ -16,6 +20,10 @@ export function createSlab(sizeBytes: number): Slab {
       if (count > sizeBytes - used) return Buffer.alloc(count)
       used += count
       return memory.subarray(used - count, used)
+    },
+    release() {
+      freeChunk(memory)
+      used = sizeBytes
     },
   }
 }

@@ -33,7 +33,10 @@ export function createSemaphore(size: number, free = size): Semaphore {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       const waiter = { count, wake: resolve }
       const giveUp = () => {
-        waiting.splice(waiting.indexOf(waiter), 1)
+        const place = waiting.indexOf(waiter)
+        // It was served already, and is about to hear of it.
+        if (place < 0) return
+        waiting.splice(place, 1)
         serve()
         reject(interrupted(signal.reason))
       }

@@ -10,7 +10,7 @@ import { connect as connectTls } from 'node:tls'
 
 /** Longest head of an answer that is read. */
 const HEAD_BYTES_MAX = 64 * 1024
-/** Memory for a body: what is being written, what is being filled, and some between. */
+/** Memory for a body, unless all of it is held: what is being written, what is being filled, and some between. */
 const BUFFER_BYTES = 1024 ** 2
 const BUFFERS = 4
 /** A slow network fills no buffer: after this time what there is goes on. */
@@ -25,7 +25,16 @@ export interface BulkRequest {
   replyMs: number
   /** What came goes on after this time, though it fills no buffer, in ms [100]. */
   gatherMs?: number | undefined
+  /** A body of up to so many bytes comes into memory before anybody reads it. */
+  hold?: HeldBody | undefined
   signal: AbortSignal
+}
+
+/** A body that is held as a whole. */
+export interface HeldBody {
+  sizeBytes: number
+  /** Buffers of 1 MiB to use before new ones are made; those of pieces that were read come here. */
+  spare: Buffer[]
 }
 
 export interface BulkReply {
@@ -45,7 +54,7 @@ export async function requestBulk(request: BulkRequest): Promise<BulkReply | und
   const text = formatRequest(request)
   if (text === undefined) return undefined
   request.signal.throwIfAborted()
-  const inflow = createInflow(request.gatherMs ?? GATHER_MS)
+  const inflow = createInflow(request)
   const socket = openSocket(request.url, inflow)
   const abort = () => socket.destroy(toError(request.signal.reason))
   request.signal.addEventListener('abort', abort, { once: true })
@@ -171,7 +180,9 @@ interface Inflow {
   release(piece: Uint8Array): void
 }
 
-function createInflow(gatherMs: number): Inflow {
+function createInflow({ gatherMs = GATHER_MS, hold }: BulkRequest): Inflow {
+  // One more than the body needs, since the last free one is kept.
+  const buffersMax = hold === undefined ? BUFFERS : Math.ceil(hold.sizeBytes / BUFFER_BYTES) + 1
   const head = Promise.withResolvers<string>()
   head.promise.catch(() => undefined)
   const headBytes = Buffer.allocUnsafeSlow(HEAD_BYTES_MAX)
@@ -183,14 +194,21 @@ function createInflow(gatherMs: number): Inflow {
   let filled = 0
   let passedAtMs = performance.now()
   const free: Buffer[] = []
+  let made = 0
   const full: Uint8Array[] = []
   let ending: { error: Error | undefined } | undefined
   let wake: (() => void) | undefined
   let socket: Socket | undefined
 
+  const takeBuffer = (): Buffer => {
+    const used = free.pop()
+    if (used !== undefined || made === buffersMax) return used ?? Buffer.alloc(0)
+    made += 1
+    return hold?.spare.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES)
+  }
   const pass = () => {
     full.push(current.subarray(0, filled))
-    current = free.pop() ?? Buffer.alloc(0)
+    current = left === 0 ? Buffer.alloc(0) : takeBuffer()
     filled = 0
     passedAtMs = performance.now()
     wake?.()
@@ -199,11 +217,12 @@ function createInflow(gatherMs: number): Inflow {
     const used = Math.min(count, left)
     filled += used
     left -= used
-    const isDue = full.length === 0 && performance.now() - passedAtMs >= gatherMs
+    const isDue =
+      hold === undefined && full.length === 0 && performance.now() - passedAtMs >= gatherMs
     if (filled === current.length || (filled > 0 && (left === 0 || isDue))) pass()
     if (left === 0) socket?.destroy()
     // The last free one is kept: a socket that goes on reads into it before anybody is asked.
-    return free.length > 0 || left === 0
+    return free.length > 0 || made < buffersMax || left === 0
   }
   const takeHead = (count: number): boolean => {
     headFilled += count
@@ -211,8 +230,7 @@ function createInflow(gatherMs: number): Inflow {
     if (end < 0 && headFilled < HEAD_BYTES_MAX) return true
     const rest = end < 0 ? 0 : headFilled - end - 4
     isBody = true
-    for (let index = 0; index < BUFFERS; index++) free.push(Buffer.allocUnsafeSlow(BUFFER_BYTES))
-    current = free.pop() ?? headBytes
+    current = takeBuffer()
     headBytes.copy(current, 0, headFilled - rest, headFilled)
     filled = rest
     // No more is read before the head was looked at.
@@ -257,7 +275,8 @@ function createInflow(gatherMs: number): Inflow {
       }
     },
     release(piece) {
-      free.push(Buffer.from(piece.buffer))
+      const given = hold?.spare ?? free
+      given.push(Buffer.from(piece.buffer))
       if (left > 0 && ending === undefined) socket?.resume()
     },
   }

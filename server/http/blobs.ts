@@ -1,11 +1,10 @@
 /** Door of the filesystem store: granted requests for its bytes, `PUT` and `GET /v1/blobs/…`. */
-import { once } from 'node:events'
-import type { ServerResponse } from 'node:http'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { Context } from 'hono'
 import { freeBehind } from '../../client/disk/spent-chunk.ts'
 import type { FilesystemStore } from '../stores/filesystem.ts'
 import { type App, type Environment, invalid } from './mount.ts'
+import { pour } from './pour.ts'
 
 /** The grant in the address is the permission: no token is asked for. */
 export function mountBlobs(app: App, store: FilesystemStore): void {
@@ -38,23 +37,6 @@ export function mountBlobs(app: App, store: FilesystemStore): void {
     await pour(content.body, outgoing)
     return RESPONSE_ALREADY_SENT
   })
-}
-
-/** Writes the chunks one after the other; when the disk or the client fails, it cuts the connection. */
-async function pour(body: AsyncIterable<Uint8Array>, outgoing: ServerResponse): Promise<void> {
-  const gone = once(outgoing, 'close')
-  try {
-    for await (const chunk of body) {
-      const written = new Promise<void>((resolve, reject) => {
-        outgoing.write(chunk, (error) => (error ? reject(error) : resolve()))
-      })
-      await Promise.race([written, gone])
-      if (outgoing.destroyed) return
-    }
-    outgoing.end()
-  } catch (error) {
-    outgoing.destroy(error instanceof Error ? error : undefined)
-  }
 }
 
 function readAddress(c: Context<Environment>): { path: string; query: URLSearchParams } {

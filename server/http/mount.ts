@@ -3,6 +3,7 @@
  * the handler, answer in JSON. A handler sees total types and never a raw request.
  */
 import type { HttpBindings } from '@hono/node-server'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { Context, Hono, MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { z } from 'zod'
@@ -12,6 +13,9 @@ import { ArtifactError, type FieldFault } from '../../schemas/problems.ts'
 import type { Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import type { Assets } from '../inspector/assets.ts'
+import type { Room, Stay } from '../room.ts'
+import { pour, startPieces } from './pour.ts'
+import { readBodyText, readDeclaredBytes } from './request-body.ts'
 
 /** What the frame keeps per request. */
 export interface Variables {
@@ -23,6 +27,8 @@ export interface Variables {
   visitor: Principal | undefined
   /** What the pages of the inspector load. */
   assets: Assets
+  /** Where large bodies wait for their turn. */
+  room: Room
 }
 
 export interface Environment {
@@ -43,6 +49,8 @@ export interface EndpointRequest<E extends Endpoint> {
   /** Fires when the client goes away. */
   signal: AbortSignal
   headers: Headers
+  /** Held for a large body until the answer. Who waits for more of the room lets go of it first. */
+  stay: Stay | undefined
 }
 
 type JsonReply<E extends Endpoint> = {
@@ -58,9 +66,18 @@ export interface RawReply {
   raw: Response
 }
 
+/** A large answer, made while it is sent: status 200, and of a media type. */
+export interface PouredReply {
+  type: string
+  /** Each is good until the next one is asked for. What fails before the first one is answered as usual. */
+  pieces: AsyncGenerator<Uint8Array>
+  /** Over when all is sent, or nobody takes it any more. */
+  stay: Stay
+}
+
 export type Handler<E extends Endpoint> = (
   request: EndpointRequest<E>,
-) => Promise<JsonReply<E> | RawReply>
+) => Promise<JsonReply<E> | RawReply | PouredReply>
 
 /** A reply in JSON; keeps the status as a literal, which the endpoint's table is checked against. */
 export function reply<S extends number, B>(
@@ -73,6 +90,10 @@ export function reply<S extends number, B>(
 
 /** 10,000 parts of about 120 bytes each, and room to spare. */
 const BODY_BYTES_MAX = 4 * 1024 ** 2
+/** Smaller bodies wait for nobody: there are not so many connections that these could matter. */
+const LARGE_BODY_BYTES = 64 * 1024
+/** What a body takes while it is worked on, for each of its bytes: itself, its text, the values in it, what is made of them. */
+const BODY_COST = 4
 
 /** Mounts one endpoint of the table. `access` other than `anyone` needs a token, checked here; scopes are the handler's. */
 export function mount<E extends Endpoint>(
@@ -92,11 +113,37 @@ export function mount<E extends Endpoint>(
     if (!isOpen && c.get('principal').token === undefined) throw unauthenticated()
     await next()
   }
-  app.on(endpoint.method, path, admit, limitBody(endpoint), async (c) => {
-    const answer = await handler(await readRequest(c, endpoint, c.get('principal')))
+  app.on(endpoint.method, path, admit)
+  if (endpoint.body === undefined) app.on(endpoint.method, path, withoutBody)
+  app.on(endpoint.method, path, async (c) => {
+    using stay = await enterRoom(c, endpoint)
+    const answer = await handler(await readRequest(c, endpoint, c.get('principal'), stay))
     if ('raw' in answer) return answer.raw
+    if ('pieces' in answer) return await pourReply(c, answer)
     return Response.json(answer.body, { status: Number(answer.status), headers: answer.headers })
   })
+}
+
+async function pourReply(c: Context<Environment>, answer: PouredReply): Promise<Response> {
+  using stay = answer.stay
+  const pieces = await startPieces(answer.pieces)
+  const { outgoing } = c.env
+  outgoing.writeHead(200, {
+    'content-type': answer.type,
+    'x-content-type-options': 'nosniff',
+    'x-request-id': c.get('requestId'),
+  })
+  await pour(pieces, outgoing, stay)
+  return RESPONSE_ALREADY_SENT
+}
+
+/** Before a large body is read; it is over when the request is answered. */
+async function enterRoom(c: Context<Environment>, { body }: Endpoint): Promise<Stay | undefined> {
+  if (body === undefined) return undefined
+  const bytes = Math.min(readDeclaredBytes(c.env.incoming) ?? BODY_BYTES_MAX, BODY_BYTES_MAX)
+  return bytes < LARGE_BODY_BYTES
+    ? undefined
+    : c.get('room').enter(BODY_COST * bytes, c.req.raw.signal)
 }
 
 /** From here on the visitor is who asks, unless a token said so already. */
@@ -119,31 +166,30 @@ export function findMethods(path: string): string[] {
     .map(({ method }) => method)
 }
 
-function limitBody(endpoint: Endpoint) {
-  const maxSize = endpoint.body === undefined ? 0 : BODY_BYTES_MAX
-  return bodyLimit({
-    maxSize,
-    onError: () => {
-      throw new ArtifactError('body_too_large', 'Cannot read the request: its body is too large', {
-        expected: `at most ${maxSize} bytes`,
-      })
-    },
-  })
-}
+const withoutBody = bodyLimit({
+  maxSize: 0,
+  onError: () => {
+    throw new ArtifactError('body_too_large', 'Cannot read the request: it has a body', {
+      expected: 'no body',
+    })
+  },
+})
 
 async function readRequest<E extends Endpoint>(
   c: Context<Environment>,
   endpoint: E,
   principal: Principal,
+  stay: Stay | undefined,
 ): Promise<EndpointRequest<E>> {
   const { params, query, body }: Pick<E, 'params' | 'query' | 'body'> = endpoint
   return {
     params: parse<E['params']>(params, c.req.param()),
     query: parse<E['query']>(query, readQuery(new URL(c.req.url).searchParams)),
-    body: parse<E['body']>(body, body === undefined ? undefined : await readJson(c)),
+    body: parse<E['body']>(body, body === undefined ? undefined : await readJson(c, stay)),
     principal,
     signal: c.req.raw.signal,
     headers: c.req.raw.headers,
+    stay,
   }
 }
 
@@ -154,13 +200,15 @@ function readQuery(search: URLSearchParams): Record<string, string> {
   return Object.fromEntries(search)
 }
 
-async function readJson(c: Context): Promise<unknown> {
+async function readJson(c: Context<Environment>, stay: Stay | undefined): Promise<unknown> {
   const type = c.req.header('content-type') ?? ''
   if (!/^application\/([a-z0-9.+-]+\+)?json\b/i.test(type))
     throw invalid([
       { field: 'content-type', expected: 'application/json', found: type.slice(0, 100) },
     ])
-  const text = await c.req.text()
+  const { incoming } = c.env
+  using peer = stay?.awaitPeer(() => void incoming.destroy(new Error('too slow')))
+  const text = await readBodyText(incoming, BODY_BYTES_MAX, (bytes) => peer?.moved(bytes))
   try {
     return JSON.parse(text)
   } catch {

@@ -1,5 +1,5 @@
 /** Long ranges of objects, over a socket of their own and into memory that is used again. */
-import { requestBulk } from '../../client/wire/bulk-reply.ts'
+import { type HeldBody, requestBulk } from '../../client/wire/bulk-reply.ts'
 import { CALL_TIMEOUT_MS, CONNECT_TIMEOUT_MS } from './s3-bucket.ts'
 import { nameS3Error } from './s3-errors.ts'
 import { type ObjectBody, type ObjectRange, rangeHeader, readSteadily } from './s3-objects.ts'
@@ -10,14 +10,15 @@ export const BULK_FROM_BYTES = 8n * 1024n ** 2n
 
 /**
  * `[start, end)` of the object with this tag, as `getObject` reads it, in chunks that are good until the
- * next one is asked for. `undefined` for any answer but the plain one: the SDK has the words for it.
- * Throws `store_unavailable` when there is none.
+ * next one is asked for; held in memory as a whole if `hold` says so. `undefined` for any answer but
+ * the plain one: the SDK has the words for it. Throws `store_unavailable` when there is none.
  */
 export async function getObjectInBulk(
   signer: S3Signer,
   key: string,
   tag: string,
   range: ObjectRange,
+  hold?: HeldBody,
 ): Promise<ObjectBody | undefined> {
   const { signal = new AbortController().signal } = range
   const verb = `read ${key}`
@@ -29,6 +30,7 @@ export async function getObjectInBulk(
       headers,
       connectMs: CONNECT_TIMEOUT_MS,
       replyMs: CALL_TIMEOUT_MS,
+      hold,
       signal,
     })
     if (reply === undefined) return undefined

@@ -6,11 +6,11 @@
  * that; everything else is a multipart upload (`multipart:<upload id>`). The key is new for every
  * upload and only this server completes, so no grant can change what has been completed.
  */
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
 import { splitBlobKey } from './blob-key.ts'
+import type { AheadSettings } from './long-read.ts'
 import { createObjectPacks, type ObjectPacks } from './object-packs.ts'
 import type { PackBook } from './pack-census.ts'
 import { isPackedTag } from './pack-index.ts'
@@ -19,10 +19,8 @@ import type { RebuildOptions, RebuildReport } from './pack-rebuild.ts'
 import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
 import { type ProbeReport, probeStore } from './probe.ts'
 import { openS3Bucket, type S3Bucket, type S3BucketOptions } from './s3-bucket.ts'
-import { BULK_FROM_BYTES, getObjectInBulk } from './s3-bulk-read.ts'
 import { abortUpload, completeUpload, createUpload, listUploadParts } from './s3-multipart.ts'
 import {
-  getObject,
   headBucketStatus,
   headObject,
   headObjectStatus,
@@ -30,7 +28,8 @@ import {
   putObject,
   removeObject,
 } from './s3-objects.ts'
-import { createS3Signer, type S3Signer } from './s3-signing.ts'
+import { createObjectReader, type ReadObject } from './s3-read.ts'
+import { createS3Signer } from './s3-signing.ts'
 import {
   type Blob,
   type BlobSession,
@@ -44,6 +43,8 @@ export interface S3StoreOptions extends S3BucketOptions {
   clock: Clock
   /** Where blobs lie that share an object; all servers of a bucket have the same. */
   packs: PackBook
+  /** When and how far long reads run ahead [where one stream is slow]. */
+  ahead?: Partial<AheadSettings> | undefined
 }
 
 export interface S3Store extends Store {
@@ -56,8 +57,6 @@ const MIB = 1024 ** 2
 const SINGLE = WHOLE_SESSION
 const PACK_TYPE = 'application/octet-stream'
 const MULTIPART = 'multipart:'
-/** A read that breaks goes on where it was, unless it breaks this often without a byte. */
-const READ_FAILURES_MAX = 5
 
 /**
  * Opens a bucket and probes it. Throws `store_unfit` when it accepts what it must refuse,
@@ -80,7 +79,8 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
   const { bucket, capabilities } = probed
   const { clock } = options
   const signer = createS3Signer(bucket, clock)
-  const packs = createObjectPacks(describeObjects(probed, signer), options.packs)
+  const readObject = createObjectReader(bucket, signer, options.ahead)
+  const packs = createObjectPacks(describeObjects(probed, readObject), options.packs)
   const withChecksum = capabilities.keepsSha256
   return {
     kind: 's3',
@@ -122,9 +122,7 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
     stat: (key) => statBlob(probed, packs, key),
 
     read: (key, tag, options) =>
-      isPackedTag(tag)
-        ? readPacked(packs, key, tag, options)
-        : readObject(bucket, signer, key, tag, options),
+      isPackedTag(tag) ? readPacked(packs, key, tag, options) : readObject(key, tag, options),
 
     async grantRead(key, tag, options) {
       if (!isPackedTag(tag)) return signer.signGet(key, tag, options)
@@ -142,7 +140,7 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
 }
 
 /** What packs do with the bucket. */
-function describeObjects(probed: ProbedBucket, signer: S3Signer): Objects {
+function describeObjects(probed: ProbedBucket, readObject: ReadObject): Objects {
   const { bucket, capabilities } = probed
   return {
     async put(key, bytes) {
@@ -155,7 +153,7 @@ function describeObjects(probed: ProbedBucket, signer: S3Signer): Objects {
       if (blob === undefined) throw sessionEnded(key)
       return blob
     },
-    read: (key, range) => readObject(bucket, signer, key, undefined, range),
+    read: (key, range) => readObject(key, undefined, range),
     stat: (key) => statObject(probed, key),
     list: (beginning, signal) => listObjects(bucket, beginning, signal),
     remove: (key) => removeObject(bucket, key),
@@ -301,37 +299,4 @@ async function* readPacked(
   const bytes = await packs.read(key, tag)
   signal?.throwIfAborted()
   yield bytes.subarray(Number(start), end === undefined ? bytes.length : Number(end))
-}
-
-async function* readObject(
-  bucket: S3Bucket,
-  signer: S3Signer,
-  key: string,
-  tag: string | undefined,
-  { start = 0n, end, expectedBytes = 0n, signal }: ReadOptions = {},
-): AsyncGenerator<Uint8Array> {
-  let position = start
-  let stop = end
-  for (let failures = 0; stop === undefined || position < stop; ) {
-    try {
-      const range = { start: position, end: stop, signal }
-      const isLong = (stop ?? start + expectedBytes) - position >= BULK_FROM_BYTES
-      const body =
-        (isLong && tag !== undefined
-          ? await getObjectInBulk(signer, key, tag, range)
-          : undefined) ?? (await getObject(bucket, key, tag, range))
-      if (body === undefined) return
-      stop = position + body.sizeBytes
-      for await (const chunk of body.chunks) {
-        position += BigInt(chunk.length)
-        failures = 0
-        yield chunk
-      }
-    } catch (error) {
-      const isPassing = error instanceof ArtifactError && error.code === 'store_unavailable'
-      failures += 1
-      if (!isPassing || failures >= READ_FAILURES_MAX) throw error
-      await delay(100 * 2 ** failures, undefined, signal === undefined ? {} : { signal })
-    }
-  }
 }

@@ -21,7 +21,6 @@ import {
   begin,
   makeBytes,
   makeSample,
-  newKey,
   partOf,
   pieceOf,
   readAll,
@@ -255,88 +254,6 @@ describe('a store that lets nobody list', () => {
     })
     await sendParts(own, session, sample)
     expect((await store.complete(session, sample.parts)).sizeBytes).toBe(1234n)
-  })
-})
-
-describe('read()', () => {
-  it.each([0n, 1n])('goes on where a connection broke (known to be long: %s)', async (times) => {
-    const sample = makeSample(subject, 88)
-    const expectedBytes = times * BigInt(sample.bytes.length)
-    let cuts = 0
-    await using proxy = await openS3Proxy(getTestS3().endpoint, {
-      cutAfter: (method) => (method === 'GET' && ++cuts <= 3 ? 3_000_000 : undefined),
-    })
-    await using store = await open({ endpoint: proxy.endpoint })
-    const { session, blob } = await storeSample({ ...subject, store }, sample)
-    cuts = 0
-    const found = await readAll(store.read(session.key, blob.tag, { expectedBytes }))
-    expect(found.equals(sample.bytes)).toBe(true)
-    expect(cuts).toBe(4)
-  })
-
-  it('reads what is long over sockets of its own, and asks the SDK when the answer is no plain one', async () => {
-    const sample = makeSample(subject, 90)
-    const expectedBytes = BigInt(sample.bytes.length)
-    const seen: string[] = []
-    let refusals = 0
-    await using proxy = await openS3Proxy(getTestS3().endpoint, {
-      onRequest({ method, headers: { connection, range } }) {
-        if (method === 'GET') seen.push(`${connection} ${range ?? 'whole'}`)
-      },
-      changeStatus: (method, _path, status) => (method === 'GET' && refusals-- > 0 ? 503 : status),
-    })
-    await using store = await open({ endpoint: proxy.endpoint })
-    const { session, blob } = await storeSample({ ...subject, store }, sample)
-    const read = async (options: Parameters<typeof store.read>[2], count: number) => {
-      seen.length = 0
-      refusals = count
-      return readAll(store.read(session.key, blob.tag, options))
-    }
-    expect((await read({ expectedBytes }, 0)).equals(sample.bytes)).toBe(true)
-    expect(seen).toEqual(['close whole'])
-    const rest = await read({ start: 1000n, expectedBytes: expectedBytes - 1000n }, 0)
-    expect(rest.equals(sample.bytes.subarray(1000))).toBe(true)
-    expect(seen).toEqual(['close bytes=1000-'])
-    expect((await read({ expectedBytes }, 1)).equals(sample.bytes)).toBe(true)
-    expect(seen).toEqual(['close whole', 'keep-alive whole'])
-    expect((await read({}, 0)).equals(sample.bytes)).toBe(true)
-    expect(seen).toEqual(['keep-alive whole'])
-  })
-
-  it('names another tag, a missing object and a wish to stop where it is long, too', async () => {
-    const sample = makeSample(subject, 91)
-    const expectedBytes = BigInt(sample.bytes.length)
-    const { store } = subject
-    const { session, blob } = await storeSample(subject, sample)
-    await expect(
-      readAll(store.read(session.key, '"other"', { expectedBytes })),
-    ).rejects.toMatchObject({ code: 'precondition_failed' })
-    await expect(readAll(store.read(newKey(), blob.tag, { expectedBytes }))).rejects.toMatchObject({
-      code: 'blob_missing',
-    })
-    const stop = new AbortController()
-    const readUntilStopped = async () => {
-      for await (const _ of store.read(session.key, blob.tag, {
-        expectedBytes,
-        signal: stop.signal,
-      }))
-        stop.abort(new Error('enough'))
-    }
-    await expect(readUntilStopped()).rejects.toThrow('enough')
-  })
-
-  it('gives up on a connection that always breaks at the same byte', async () => {
-    const sample = sampleOf([makeBytes(10_000, 89)])
-    let isBroken = false
-    await using proxy = await openS3Proxy(getTestS3().endpoint, {
-      cutAfter: (method) => (method === 'GET' && isBroken ? 0 : undefined),
-    })
-    await using store = await open({ endpoint: proxy.endpoint })
-    const { session, blob } = await storeSample({ ...subject, store }, sample)
-    isBroken = true
-    await expect(readAll(store.read(session.key, blob.tag))).rejects.toMatchObject({
-      code: 'store_unavailable',
-    })
   })
 })
 

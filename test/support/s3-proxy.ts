@@ -11,6 +11,7 @@ import {
 } from 'node:http'
 import { request as openSecureRequest } from 'node:https'
 import { pipeline } from 'node:stream/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 
 export interface S3Weather {
   /** Sees every request as it comes. */
@@ -19,6 +20,8 @@ export interface S3Weather {
   changeStatus?: (method: string, path: string, status: number) => number
   /** Cuts the connection after so many bytes of the reply's body. */
   cutAfter?: (method: string, path: string) => number | undefined
+  /** What a reply's body gets of the way, each for itself. */
+  bytesPerSecond?: (request: IncomingMessage) => number | undefined
   /** Inverts one bit of this byte of the reply's body. */
   flipAt?: (request: IncomingMessage) => number | undefined
 }
@@ -72,8 +75,24 @@ async function pass(
   response.writeHead(status, reply.headers)
   const cut = weather.cutAfter?.(method, bare)
   const flip = weather.flipAt?.(request)
+  const rate = weather.bytesPerSecond?.(request) ?? Number.POSITIVE_INFINITY
   // A generator that throws makes the pipeline hang up.
-  await pipeline(reply, (chunks) => flipChunks(cutChunks(chunks, cut), flip), response)
+  await pipeline(
+    reply,
+    (chunks) => flipChunks(slowChunks(cutChunks(chunks, cut), rate), flip),
+    response,
+  )
+}
+
+async function* slowChunks(
+  chunks: AsyncIterable<Buffer>,
+  bytesPerSecond: number,
+): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) {
+    const seconds = chunk.length / bytesPerSecond
+    if (seconds > 0) await delay(seconds * 1000)
+    yield chunk
+  }
 }
 
 async function* flipChunks(

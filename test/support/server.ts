@@ -16,6 +16,7 @@ import { buildConfig } from '../../server/config.ts'
 import { startServer } from '../../server/context.ts'
 import { createLogger } from '../../server/logger.ts'
 import type { Sql } from '../../server/records/database.ts'
+import type { RoomOptions } from '../../server/room.ts'
 import type { RawSettings } from '../../server/settings.ts'
 import { createTestDatabase } from './database.ts'
 import { checkReply } from './reply-checker.ts'
@@ -24,6 +25,8 @@ export interface TestServerOptions {
   /** As on the command line; by default parts of 64 KiB in a folder, no profile. */
   settings?: RawSettings
   clock?: Clock
+  /** Less memory for large requests, or less patience. */
+  room?: Partial<RoomOptions>
   /** Instead of a fresh one; it stays when the server ends. */
   database?: { serverUrl: string; signerUrl?: string; server: Sql; admin: Sql }
   /** Has a log, and signs it: its key is in `signer/` below the data folder. */
@@ -103,6 +106,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       log: createLogger('debug', sink),
       version: '0.0.0-test',
       clock,
+      room: options.room ?? {},
     }),
   )
   const { secret } = await createToken(

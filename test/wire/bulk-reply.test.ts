@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
-import { requestBulk } from '../../client/wire/bulk-reply.ts'
+import { type HeldBody, requestBulk } from '../../client/wire/bulk-reply.ts'
 
 /** Asks a server that does to each socket as it is told, once the request is there. */
-async function ask(answer: (socket: Socket) => void, gatherMs?: number) {
+async function ask(answer: (socket: Socket) => void, gatherMs?: number, hold?: HeldBody) {
   await using stack = new AsyncDisposableStack()
   const server = createServer((socket) => {
     socket.on('error', () => undefined)
@@ -18,7 +18,7 @@ async function ask(answer: (socket: Socket) => void, gatherMs?: number) {
   const url = new URL(`http://127.0.0.1:${address.port}/`)
   const { signal } = new AbortController()
   const reply = await requestBulk({
-    ...{ url, headers: {}, connectMs: 5000, replyMs: 5000, gatherMs, signal },
+    ...{ url, headers: {}, connectMs: 5000, replyMs: 5000, gatherMs, hold, signal },
   })
   const held = stack.move()
   return { reply, [Symbol.asyncDispose]: () => held.disposeAsync() }
@@ -53,6 +53,32 @@ describe('requestBulk()', () => {
     await using asked = await ask((socket) => socket.write(`${headOf(body.length)}${body}`))
     expect(asked.reply?.sizeBytes).toBe(body.length)
     expect(await read(asked.reply?.body)).toBe(body)
+  })
+
+  it('holds a whole body that nobody reads yet, in memory that serves the next one', async () => {
+    const spare: Buffer[] = []
+    const bodyBytes = 5 * 1024 ** 2 + 3
+    const hold = { sizeBytes: bodyBytes, spare }
+    let buffers: Set<unknown> | undefined
+    for (const letter of ['a', 'b']) {
+      const isTaken = Promise.withResolvers<void>()
+      await using asked = await ask(
+        (socket) => {
+          // It is the reader who hangs up, once all is there.
+          socket.once('close', () => isTaken.resolve())
+          socket.write(`${headOf(bodyBytes)}${letter.repeat(bodyBytes)}`)
+        },
+        60_000,
+        hold,
+      )
+      await isTaken.promise
+      expect((await read(asked.reply?.body)) === letter.repeat(bodyBytes)).toBe(true)
+      const used = new Set(spare.map(({ buffer }) => buffer))
+      expect(used.size).toBe(6)
+      expect(used).toEqual(buffers ?? used)
+      buffers ??= used
+      expect([...used].every((one) => buffers?.has(one))).toBe(true)
+    }
   })
 
   it('takes no more than was stated', async () => {

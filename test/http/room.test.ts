@@ -1,0 +1,182 @@
+/** Large requests share one memory: in turns, and nobody keeps the others out. */
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { BATCH_CONTENT_BYTES_MAX } from '../../schemas/batch.ts'
+import { createRoom, type RoomOptions } from '../../server/room.ts'
+import { codesOf, makeSmall, sendBatch } from '../support/batch.ts'
+import { makeBytes } from '../support/content.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+
+const MIB = 1024 ** 2
+const OPTIONS: RoomOptions = {
+  bytes: 10,
+  waitingMax: 10,
+  patienceMs: 60_000,
+  paceMs: 20,
+  paceBytes: 100,
+}
+
+describe('a room', () => {
+  it('lets in by the order of asking, so that small ones do not starve a large one', async () => {
+    const room = createRoom(OPTIONS)
+    const order: string[] = []
+    const first = await room.enter(6)
+    const large = room.enter(8).then((stay) => {
+      order.push('large')
+      return stay
+    })
+    const small = room.enter(1).then((stay) => {
+      order.push('small')
+      return stay
+    })
+    first[Symbol.dispose]()
+    const stays = await Promise.all([large, small])
+    expect(order).toEqual(['large', 'small'])
+    for (const stay of stays) stay[Symbol.dispose]()
+  })
+
+  it('takes more than there is for all, and gives back what it took once', async () => {
+    const room = createRoom(OPTIONS)
+    const all = await room.enter(1000)
+    const next = room.enter(10)
+    all[Symbol.dispose]()
+    all[Symbol.dispose]()
+    const held = await next
+    const last = room.enter(1)
+    held[Symbol.dispose]()
+    await last
+  })
+
+  it('refuses whoever would wait behind too many', async () => {
+    const room = createRoom({ ...OPTIONS, waitingMax: 1 })
+    using _ = await room.enter(10)
+    const waiting = new AbortController()
+    const second = room.enter(1, waiting.signal)
+    await expect(room.enter(1)).rejects.toMatchObject({ code: 'overloaded', retryAfterSeconds: 1 })
+    waiting.abort(new Error('gone'))
+    await expect(second).rejects.toThrow('gone')
+  })
+
+  it('refuses whoever has waited too long', async () => {
+    const room = createRoom({ ...OPTIONS, patienceMs: 1 })
+    using _ = await room.enter(10)
+    await expect(room.enter(1)).rejects.toMatchObject({ code: 'overloaded' })
+  })
+
+  it('goes on with the next when one who waits leaves, even at the moment of his turn', async () => {
+    const room = createRoom(OPTIONS)
+    const held = await room.enter(10)
+    const leaving = new AbortController()
+    const left = room.enter(10, leaving.signal)
+    const next = room.enter(10)
+    held[Symbol.dispose]()
+    leaving.abort(new Error('gone'))
+    ;(await left)[Symbol.dispose]()
+    await next
+  })
+
+  it('cuts off a peer that does not move while others wait, and no other', async () => {
+    const room = createRoom(OPTIONS)
+    using slow = await room.enter(5)
+    using quick = await room.enter(5)
+    const cut: string[] = []
+    const isCut = Promise.withResolvers<void>()
+    using still = slow.awaitPeer(() => {
+      cut.push('slow')
+      isCut.resolve()
+    })
+    using moving = quick.awaitPeer(() => void cut.push('quick'))
+    still.moved(99)
+    moving.moved(100)
+    const leaving = new AbortController()
+    const waiting = room.enter(1, leaving.signal)
+    await isCut.promise
+    expect(cut).toEqual(['slow'])
+    leaving.abort(new Error('gone'))
+    await expect(waiting).rejects.toThrow('gone')
+  })
+})
+
+/** One answer of contents at a time, or one batch. */
+const ONE_AT_A_TIME = { bytes: 5 * MIB, paceMs: 100, paceBytes: 64 * 1024 }
+const COUNT = 24
+const names = Array.from({ length: COUNT }, (_, index) => `f${index}`)
+const batch = (task: string) =>
+  names.map((name, index) =>
+    makeSmall({ task, name }, makeBytes(BATCH_CONTENT_BYTES_MAX - index, name)),
+  )
+
+describe('a server with little memory for large requests', () => {
+  let server: TestServer
+  beforeAll(async () => {
+    server = await startTestServer({ room: ONE_AT_A_TIME })
+    await sendBatch(server, batch('held'))
+  })
+  afterAll(() => server[Symbol.asyncDispose]())
+
+  const askContents = () =>
+    server.request('POST', '/v1/tasks/held/runs/0/contents', { body: { names } })
+
+  function formatPost(path: string, body: string, lengthBytes = body.length): string {
+    const head = [
+      `POST ${path} HTTP/1.1`,
+      'host: artifacts',
+      `authorization: Bearer ${server.token}`,
+      'content-type: application/json',
+      `content-length: ${lengthBytes}`,
+    ]
+    return `${head.join('\r\n')}\r\n\r\n${body}`
+  }
+
+  async function openPeer(): Promise<Socket> {
+    const { hostname, port } = new URL(server.url)
+    const socket = connect(Number(port), hostname)
+    // It is cut off, and that is the point.
+    socket.on('error', () => undefined)
+    await once(socket, 'connect')
+    return socket
+  }
+
+  it('serves all who come at once, one after the other', async () => {
+    const tasks = Array.from({ length: 6 }, (_, index) => `crowd-${index}`)
+    const outcomes = await Promise.all(tasks.map((task) => sendBatch(server, batch(task))))
+    for (const one of outcomes) expect(codesOf(one)).toEqual(names.map(() => 'sealed'))
+    const answers = await Promise.all(tasks.map(askContents))
+    for (const { status, body } of answers) {
+      expect(status).toBe(200)
+      expect(body).toMatchObject({
+        items: batch('held').map(({ content }) => ({ outcome: 'content', content })),
+      })
+    }
+  })
+
+  it('cuts off a reader that never reads, for those who wait behind him', async () => {
+    const reader = await openPeer()
+    const closed = once(reader, 'close')
+    let readBytes = 0
+    reader.pause().on('data', (chunk) => {
+      readBytes += chunk.length
+    })
+    // More answers than all buffers between the two can hold.
+    const asked = formatPost('/v1/tasks/held/runs/0/contents', JSON.stringify({ names }))
+    reader.write(asked.repeat(8))
+    const answers = await Promise.all(Array.from({ length: 4 }, askContents))
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200])
+    reader.resume()
+    await closed
+    expect(readBytes).toBeLessThan(8 * COUNT * BATCH_CONTENT_BYTES_MAX)
+  })
+
+  it('cuts off a sender that stops sending, for those who wait behind him', async () => {
+    const sender = await openPeer()
+    const closed = once(sender, 'close').then(() => true)
+    sender.resume().write(formatPost('/v1/artifacts', '{"artifacts": [', 2 * MIB))
+    // The first one may be there before it; whoever comes after it waits until it is cut off.
+    for (let round = 0, isOver = false; !isOver; round++) {
+      const outcomes = sendBatch(server, batch(`behind-${round}`))
+      expect(codesOf(await outcomes)).toEqual(names.map(() => 'sealed'))
+      isOver = await Promise.race([closed, Promise.resolve(false)])
+    }
+  })
+})
