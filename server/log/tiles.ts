@@ -123,7 +123,7 @@ function leaveOut(error: unknown): undefined {
  * Makes proofs under a head. Every tile on the way is checked against the signed root, once for all of
  * them, also those from the cache: tables that were altered prove nothing at all.
  */
-function createProver(sql: AnySql, head: SignedHead, cache: TileCache) {
+export function createProver(sql: AnySql, head: SignedHead, cache: TileCache) {
   const readNodes = createTileReader(head, {
     async fetchTile(tile) {
       const bytes = cache.find(tile) ?? (await readTile(sql, head, tile))
