@@ -62,6 +62,7 @@ create table artifact.run (
   constraint run_run_check CHECK ((run >= 0))
 );
 comment on table artifact.run is 'Attempts of a task, allotted or written to. Insert only.';
+CREATE INDEX run_latest ON artifact.run USING btree (task, run DESC) INCLUDE (opened_at);
 CREATE TRIGGER write_once BEFORE DELETE OR UPDATE ON artifact.run FOR EACH ROW EXECUTE FUNCTION artifact.refuse_change();
 alter table artifact.run enable always trigger write_once;
 CREATE TRIGGER write_once_all BEFORE TRUNCATE ON artifact.run FOR EACH STATEMENT EXECUTE FUNCTION artifact.refuse_change();
@@ -227,7 +228,7 @@ create table artifact.log_leaf (
   name text collate "C" not null,
   leaf bytea not null,
   leaf_hash bytea not null,
-  constraint log_leaf_pkey PRIMARY KEY (idx),
+  constraint log_leaf_pkey PRIMARY KEY (idx) INCLUDE (leaf_hash),
   constraint log_leaf_task_run_name_fkey FOREIGN KEY (task, run, name) REFERENCES artifact.artifact(task, run, name),
   constraint log_leaf_check CHECK ((leaf_hash = sha256(('\x00'::bytea || leaf)))),
   constraint log_leaf_idx_check CHECK ((idx >= 0)),

@@ -118,23 +118,40 @@ export function rootOfTile(bytes: Uint8Array): Hash {
   return rootOfSlots(bytes, 0, bytes.length / HASH_BYTES)
 }
 
-/** Hashes above those of a tile, level by level: many proofs ask for the same ones. */
-const computed = new WeakMap<Uint8Array, Hash[][]>()
+/** Hashes above those of a tile, of one level, end to end: a value each would take six times as much. */
+interface ComputedRow {
+  hashes: Uint8Array
+  /** 1 for those that are there. */
+  isThere: Uint8Array
+}
+
+/** By level: many proofs ask for the same ones. */
+const computed = new WeakMap<Uint8Array, ComputedRow[]>()
 
 /** Root over `count` hashes, a power of two, that begin at a multiple of it. */
 function rootOfSlots(bytes: Uint8Array, start: number, count: number): Hash {
   if (count === 1) return hashInTile(bytes, start)
-  const known = computed.get(bytes) ?? []
-  computed.set(bytes, known)
-  const level = Math.log2(count)
-  const row = known[level] ?? []
-  known[level] = row
+  const row = computedRow(bytes, count)
   const at = start / count
-  const half = count / 2
-  const found =
-    row[at] ?? foldHashes([rootOfSlots(bytes, start, half), rootOfSlots(bytes, start + half, half)])
-  row[at] = found
-  return found
+  const place = row.hashes.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES)
+  if (row.isThere[at] !== 1) {
+    const half = count / 2
+    place.set(foldHashes([rootOfSlots(bytes, start, half), rootOfSlots(bytes, start + half, half)]))
+    row.isThere[at] = 1
+  }
+  return place
+}
+
+function computedRow(bytes: Uint8Array, count: number): ComputedRow {
+  const rows = computed.get(bytes) ?? []
+  computed.set(bytes, rows)
+  const width = Math.floor(bytes.length / HASH_BYTES / count)
+  const row = rows[Math.log2(count)] ?? {
+    hashes: Buffer.alloc(width * HASH_BYTES),
+    isThere: new Uint8Array(width),
+  }
+  rows[Math.log2(count)] = row
+  return row
 }
 
 async function fetchEdge(

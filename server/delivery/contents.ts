@@ -135,7 +135,7 @@ async function openReceipts(
   const last = Math.max(0, ...Array.from(leaves.values(), ([seal]) => (seal?.idx ?? 0) + 1))
   const head = (await heads.waitFor(last, patienceMs)) ?? heads.newest()
   if (head === undefined) return async () => null
-  const make = createReceiptMaker(sql, head)
+  const make = createReceiptMaker(sql, head, heads.tiles)
   return async ([seal]) => (seal !== undefined && seal.idx < head.size ? make(seal) : null)
 }
 

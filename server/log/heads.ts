@@ -3,6 +3,7 @@ import { parseCheckpoint } from '../../client/verify/checkpoint.ts'
 import { parseNote } from '../../client/verify/signed-note.ts'
 import type { Sql } from '../records/database.ts'
 import { findCheckpoint, listenForLog } from '../records/log.ts'
+import { createTileCache, type TileCache } from './tile-cache.ts'
 
 export interface SignedHead {
   size: number
@@ -12,6 +13,8 @@ export interface SignedHead {
 }
 
 export interface Heads extends AsyncDisposable {
+  /** What receipts under these heads share. */
+  readonly tiles: TileCache
   /** `undefined` until the first one is signed. */
   newest(): SignedHead | undefined
   /** The newest head once it has at least `size` leaves; `undefined` when that takes longer than `patienceMs`. */
@@ -36,6 +39,7 @@ export async function openHeads(sql: Sql, onFault: (error: unknown) => void): Pr
   await reading
 
   return {
+    tiles: createTileCache(),
     newest: () => head,
     async waitFor(size, patienceMs) {
       if (head !== undefined && head.size >= size) return head

@@ -14,6 +14,7 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { AnySql } from '../records/database.ts'
 import { findLeaves, type LeafRow, readHead, readLeaves, readTileHashes } from '../records/log.ts'
 import type { Heads, SignedHead } from './heads.ts'
+import type { TileCache } from './tile-cache.ts'
 
 /**
  * The bytes of a tile; `undefined` when the signed tree does not have it. A tail that is not signed
@@ -52,7 +53,7 @@ export async function findReceipt(
   const [leaf] = await findLeaves(sql, artifact)
   if (leaf === undefined || heads.newest() === undefined) return undefined
   const head = await heads.waitFor(leaf.idx + 1, patienceMs)
-  if (head !== undefined) return createReceiptMaker(sql, head)(leaf)
+  if (head !== undefined) return createReceiptMaker(sql, head, heads.tiles)(leaf)
   throw new ArtifactError(
     'receipt_pending',
     `Cannot prove ${artifact.task}/${artifact.run}/${artifact.name} yet: it is not signed`,
@@ -61,22 +62,30 @@ export async function findReceipt(
 
 /**
  * Makes receipts of leaves under a head that covers them. Every tile on the way is checked against the
- * signed root, once for all of them: a server whose tables were altered gives no receipt at all. The
- * function throws `log_inclusion`.
+ * signed root, once for all of them, also those from the cache: tables that were altered give no
+ * receipt at all. The function throws `log_inclusion`.
  */
 export function createReceiptMaker(
   sql: AnySql,
   head: SignedHead,
+  cache: TileCache,
 ): (row: LeafRow) => Promise<string> {
   const readNodes = createTileReader(head, {
     async fetchTile(tile) {
-      const bytes = await readTile(sql, head, tile)
+      const bytes = cache.find(tile) ?? (await readTile(sql, head, tile))
       if (bytes !== undefined) return bytes
       throw new ArtifactError('log_missing', `Cannot read tile ${tile.level}/${tile.index}`)
     },
+    keepTile: cache.keep,
   })
   return async (row) => {
-    const proof = await proveInclusion(row.idx, head.size, readNodes)
-    return formatReceipt({ extra: row.leaf, index: row.idx, proof, checkpoint: head.note })
+    try {
+      const proof = await proveInclusion(row.idx, head.size, readNodes)
+      return formatReceipt({ extra: row.leaf, index: row.idx, proof, checkpoint: head.note })
+    } catch (error) {
+      // Whatever is wrong, the next receipt asks the tables.
+      cache.clear()
+      throw error
+    }
   }
 }

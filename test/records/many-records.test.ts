@@ -7,8 +7,12 @@
  */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createTileCache } from '../../server/log/tile-cache.ts'
+import { createReceiptMaker } from '../../server/log/tiles.ts'
 import { openDatabase, type Sql } from '../../server/records/database.ts'
 import { deleteEvents } from '../../server/records/events.ts'
+import { type LeafRow, readHead, readLeaves, readTileHashes } from '../../server/records/log.ts'
+import { listRuns } from '../../server/records/tasks.ts'
 import {
   deleteEnded,
   findExpired,
@@ -26,6 +30,7 @@ import {
 } from '../../server/records/verification.ts'
 import { fillRecords } from '../bench/fill-records.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { explaining } from '../support/explain.ts'
 import type { TestDatabase } from '../support/postgres-cluster.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { countUse } from '../support/table-use.ts'
@@ -81,6 +86,18 @@ beforeAll(async () => {
   await admin`alter role artifact_server in database ${admin(name)} set enable_seqscan = off`
 }, 120_000)
 afterAll(() => database[Symbol.asyncDispose]())
+
+/** Until every page is known to be visible to all: a vacuum leaves out what a neighbour may not see yet. */
+async function vacuumWhole(admin: Sql, tables: readonly string[]): Promise<void> {
+  for (const table of tables) {
+    const readHidden = async () => {
+      await admin`vacuum ${admin(`artifact.${table}`)}`
+      return admin`
+        select from pg_class where oid = ${`artifact.${table}`}::regclass and relallvisible < relpages`
+    }
+    await expect.poll(readHidden, { timeout: 30_000 }).toHaveLength(0)
+  }
+}
 
 /** Runs `ask` on one connection; returns what it answers and how many pages were touched for it. */
 async function onlyFew<T>(pagesMax: number, ask: (sql: Sql) => Promise<T>): Promise<T> {
@@ -145,6 +162,31 @@ async function askEverything(server: TestServer, sha256: string): Promise<void> 
   const search = await visit(server, `/search?q=${sha256.slice(0, 12)}`, { cookie })
   expect(search.status).toBe(303)
 }
+
+test('the runs of a task, and the hashes of a tile, are read from an index alone', async () => {
+  await vacuumWhole(database.admin, ['run', 'log_leaf'])
+  const page = { before: undefined, limit: 100 }
+  const explained = explaining(database.server)
+  expect(await listRuns(explained.sql, 'turtle-db', page)).toHaveLength(100)
+  expect(explained.plans).toMatchObject([
+    { below: [{ type: 'Index Only Scan', index: 'run_latest', dropped: 0 }] },
+  ])
+  const start = 256 * 41
+  const hashes = await onlyFew(10, (sql) => readTileHashes(sql, 0, start, start + 256))
+  expect(hashes).toHaveLength(256 * 32)
+})
+
+test('receipts share what lies above their tiles', async () => {
+  const tree = await readHead(database.admin)
+  const head = { ...tree, note: 'signed' }
+  const tiles = createTileCache()
+  const first = await readLeaves(database.admin, 5000, 5001)
+  const other = await readLeaves(database.admin, 9000, 9001)
+  const make = (rows: LeafRow[]) => (sql: Sql) =>
+    Promise.all(rows.map(createReceiptMaker(sql, head, tiles)))
+  expect(await onlyFew(60, make(first))).toHaveLength(1)
+  expect(await onlyFew(10, make(other))).toHaveLength(1)
+})
 
 test('a turn is found, and taken, among all', async () => {
   const due = new Date(UNTIL.getTime() + 1_000_000_000)
