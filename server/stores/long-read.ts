@@ -32,7 +32,7 @@ const DEFAULT_SETTINGS: AheadSettings = {
   pieceBytes: 4 * 1024 ** 2,
   piecesMax: 8,
   slowMs: 1000,
-  slowBytesPerSecond: 100 * 1024 ** 2,
+  slowBytesPerSecond: 128 * 1024 ** 2,
   now: () => performance.now(),
 }
 
