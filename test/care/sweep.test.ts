@@ -111,7 +111,9 @@ describe('sweep()', () => {
       })
     await using sealer = stage.openSealer()
     const small = makeSmall({ ...target, name: 'c' }, 'small', { id })
-    const { outcomes } = await sealBatch(stage.intake, sealer, stage.principal, { artifacts: [small] })
+    const { outcomes } = await sealBatch(stage.intake, sealer, stage.principal, {
+      artifacts: [small],
+    })
     expect(codesOf(outcomes)).toEqual(['upload_conflict'])
     await discardBlob(stage.intake, { ...before, state: 'aborted' })
     expect(await isOnDisk(blobKey)).toBe(true)
