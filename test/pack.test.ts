@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
@@ -86,6 +87,17 @@ async function expectInspector(log: string): Promise<void> {
   expect(types.filter(([status]) => status !== 200)).toEqual([])
 }
 
+/** A question needs no files but small ones, no thread, no digest and no measurements. */
+async function expectFewModules(words: string[]): Promise<void> {
+  const reporter = pathToFileURL(join(root, 'test', 'support', 'report-start.mjs'))
+  const environment = { ...place.environment, NODE_OPTIONS: `--import=${reporter}` }
+  const { exit, stderr } = await runProgram({ ...place, environment }, words)
+  expect(exit).toBe(0)
+  expect(stderr).toContain(' http ')
+  for (const name of ['fs/promises', 'perf_hooks', 'worker_threads', 'crypto', 'tls', 'v8'])
+    expect(stderr).not.toContain(` ${name} `)
+}
+
 describe('package', () => {
   it('holds what runs and what explains it, and nothing else', () => {
     const isExpected = (path: string) =>
@@ -156,6 +168,7 @@ describe('package', () => {
       partCount: 13,
       sizeBytes: String(bytes.length),
     })
+    await expectFewModules(['info', 'packed/0/source.bin'])
     const copy = join(place.folder, 'copy.bin')
     const get = await runProgram(place, ['get', 'packed/0/source.bin', '--verify', '-o', copy])
     expect(get).toMatchObject({ exit: 0 })

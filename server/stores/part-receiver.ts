@@ -1,5 +1,6 @@
 /** Takes the bytes of one part from a client: exactly so many, hashed as they are written. */
 import { createHash } from 'node:crypto'
+import { freeChunk } from '../../client/disk/spent-chunk.ts'
 import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 
@@ -22,7 +23,7 @@ export async function receivePart(
   body: AsyncIterable<Uint8Array>,
   write: WritePiece,
 ): Promise<void> {
-  const pieces = createPieces(part, write)
+  using pieces = createPieces(part, write)
   let received = 0
   let failure: unknown
   for await (const chunk of fromClient(part, body)) {
@@ -82,6 +83,8 @@ function createPieces(part: Part, write: WritePiece) {
       if (used > 0) await flush()
       return hash.digest('hex')
     },
+    /** Now, and not when it is found to be garbage: a MiB for each of many parts is a lot by then. */
+    [Symbol.dispose]: () => freeChunk(buffer),
   }
 }
 

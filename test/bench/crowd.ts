@@ -1,11 +1,10 @@
 /** Memory of one server while several clients are at it at the same moment, each a process of its own. */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { formatSize, makeFile, makeFolder } from './loads.ts'
+import { makeFile, makeFolder } from './loads.ts'
 import { measure } from './measure.ts'
 import type { Ours } from './ours.ts'
 import { readPeakBytes, resetPeak } from './process-tree.ts'
-import type { Load } from './tools.ts'
 
 /** What every client of a crowd moves. */
 export interface CrowdLoad {
@@ -20,7 +19,6 @@ export interface CrowdPeak {
   /** Of the largest client. */
   client: number
   server: number
-  wallSeconds: number
 }
 
 /**
@@ -38,14 +36,12 @@ export async function measureCrowd(
   await mkdir(copies)
   const together = async (verb: string, words: (task: string) => string[]): Promise<CrowdPeak> => {
     resetPeak(pid)
-    const began = performance.now()
     const tasks = Array.from({ length: clients }, (_, index) => `crowd-${index}`)
     const outcomes = await Promise.all(tasks.map((task) => measure(command(...words(task)))))
     return {
-      what: `${clients} × ${verb} ${describe(load, each)}`,
+      what: `${clients} clients ${verb} ${load.title} each`,
       client: Math.max(...outcomes.map(({ sample }) => sample.peakBytes)),
       server: readPeakBytes(pid),
-      wallSeconds: (performance.now() - began) / 1000,
     }
   }
   try {
@@ -60,8 +56,4 @@ export async function measureCrowd(
     await rm(copies, { recursive: true })
     await clear()
   }
-}
-
-function describe({ kind, title }: Load, each: number): string {
-  return kind === 'file' ? formatSize(each) : title
 }

@@ -1,10 +1,11 @@
 /**
- * Memory of client and server: for a large file, over many transfers in one process, and at the
- * limits of a plan of parts. What is resident counts, of one process, at its peak.
+ * Memory of client and server: for a large file, over many transfers in one process, with several
+ * clients at once, and at the limits of a plan of parts. What is resident counts, of one process, at its peak.
  */
 import { open } from 'node:fs/promises'
 import { dirname, extname, join } from 'node:path'
 import { z } from 'zod'
+import { type CrowdLoad, measureCrowd } from './crowd.ts'
 import { type Field, findRoomObstacle, openField } from './field.ts'
 import { formatSize, makeFile } from './loads.ts'
 import { measure, run, type Sample } from './measure.ts'
@@ -24,6 +25,14 @@ const SPARSE_BYTES = 1024 ** 4
 const SPARSE_SENT_BYTES = 3 * GIB
 const PARTS_MAX = 10_000
 const SMALLEST_PART_BYTES = 64 * 1024
+
+/** Clients that are at one server at the same moment, and what each of them moves both ways. */
+const CROWDS: readonly (CrowdLoad & { clients: number })[] = [
+  { clients: 6, files: 1000, each: 4096 },
+  { clients: 32, files: 300, each: 4096 },
+  { clients: 6, files: 1, each: 128 * MIB },
+]
+const SELF_CHECK_CROWDS: typeof CROWDS = [{ clients: 2, files: 3, each: 1024 }]
 
 interface Line {
   what: string
@@ -60,6 +69,7 @@ export async function measureMemory(
   if (onS3 === undefined) left.push('1 TiB left out: without an S3 store there is no room for it.')
   else tell(await measureSparse(field, onS3))
   for (const each of field.ours) tell(...(await measureLoop(field, each, program, options)))
+  for (const each of field.ours) tell(...(await measureCrowds(field, each, options)))
   const rows = lines.map(({ what, where, client, server }) => [
     what,
     where,
@@ -139,6 +149,15 @@ async function measureLoop(
     { what: `resident after ${warm} transfers`, where, client: at(warm), server: serverBefore },
     { what: `resident after ${count} more`, where, client: at(count), server: serverAfter },
   ]
+}
+
+async function measureCrowds(field: Field, ours: Ours, { isSelfCheck }: Options): Promise<Line[]> {
+  const where = ours.tool.title.replace('artifact, ', '')
+  const lines: Line[] = []
+  for (const { clients, ...load } of isSelfCheck ? SELF_CHECK_CROWDS : CROWDS)
+    for (const { what, client, server } of await measureCrowd(ours, field.folder, clients, load))
+      lines.push({ what, where, client, server })
+  return lines
 }
 
 /** As many parts as there can be, each as small as a server can be told. */

@@ -7,7 +7,9 @@ import { type Cli, openCli } from '../support/cli.ts'
 import { startTestServer } from '../support/server.ts'
 import { makeWorkFolder } from '../support/work-folder.ts'
 
-const REPORTER = pathToFileURL(join(import.meta.dirname, '..', 'support', 'report-imports.mjs'))
+const SUPPORT = join(import.meta.dirname, '..', 'support')
+const REPORTER = pathToFileURL(join(SUPPORT, 'report-imports.mjs'))
+const START_REPORTER = pathToFileURL(join(SUPPORT, 'report-start.mjs'))
 
 let cli: Cli
 beforeAll(async () => {
@@ -39,6 +41,18 @@ describe('a start', () => {
     expect(stderr).not.toMatch(
       /"(hono|pino|postgres|prom-client|@aws-sdk|cli-progress|hash-wasm|undici)/,
     )
+  })
+
+  it.each([
+    ['info', 'interpreted'],
+    ['upload', 'interpreted'],
+    ['serve', 'compiled'],
+    ['signer', 'compiled'],
+    ['witness serve', 'compiled'],
+  ])('lets %s have its parsers %s', async (command, parsers) => {
+    const env = { NODE_OPTIONS: `--import=${START_REPORTER.href}` }
+    const { stderr } = await cli.run([...command.split(' '), '--help'], { env })
+    expect(stderr).toContain(`parsers ${parsers}\n`)
   })
 
   it('loads no package for HTTP to ask a server a few things', async () => {
