@@ -4,8 +4,7 @@
 import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { RunSelector } from '../../schemas/reference.ts'
-import { call } from '../api.ts'
-import { openDraftFolder } from '../disk/draft-folder.ts'
+import { type DraftFolder, openDraftFolder } from '../disk/draft-folder.ts'
 import { type FolderPaths, openFolderPaths } from '../disk/safe-path.ts'
 import { type Trust, trustOf } from '../trust/trust.ts'
 import { acceptExisting } from './accept-existing.ts'
@@ -20,7 +19,7 @@ import {
   type SmallGet,
   type SmallTarget,
 } from './get-small.ts'
-import { forEachLimited } from './limited.ts'
+import { type Crew, createCrew, forEachLimited } from './limited.ts'
 import {
   createFailureLog,
   createTotalMeter,
@@ -29,13 +28,17 @@ import {
   filesAtOnce,
 } from './many.ts'
 import { completeClaim } from './record.ts'
+import { openListing } from './run-listing.ts'
 
-/** Largest page of the listing. */
-const PAGE = 1000
 /** Batches of small artifacts on their way at the same time. */
 const ANSWERS_AT_ONCE = 3
 
 export interface GetRunOptions extends Omit<GetOptions, 'output' | 'spool' | 'spoolFolder'> {
+  /**
+   * Hears of every artifact that came, and is waited for. Then the result does not keep them, and
+   * `done` stays empty: of a million files nobody needs a million records in memory.
+   */
+  onGot?: ((result: GetResult) => void | Promise<void>) | undefined
   /** Only names that begin with it. */
   prefix?: string | undefined
 }
@@ -44,6 +47,7 @@ export interface GetRunResult {
   task: string
   /** `undefined` when `latest` was asked for and there is none. */
   run: number | undefined
+  /** In no order; empty when each was told. */
   done: GetResult[]
   failed: FailedFile[]
 }
@@ -61,9 +65,8 @@ export async function getRun(
   options: GetRunOptions = {},
 ): Promise<GetRunResult> {
   const signal = options.signal ?? new AbortController().signal
-  const records = await listAll(connection, task, run, options.prefix, signal)
-  const [first] = records
-  const found = typeof run === 'number' ? run : first?.run
+  const listing = await openListing(connection, { task, run, prefix: options.prefix }, signal)
+  const found = listing.run
   const paths = await openFolderPaths(folder)
   const budget = createBudget(options)
   // One for all of them: the history is joined once, and then only as it grows.
@@ -71,14 +74,12 @@ export async function getRun(
   const log = createFailureLog()
   const done: GetResult[] = []
   const total = createTotalMeter('receiving', `${task}/${found ?? run}`, options.onProgress)
-  total.expect(
-    records.length,
-    records.reduce((sum, record) => sum + BigInt(record.sizeBytes), 0n),
-  )
+  total.expect(listing.count, listing.sizeBytes)
   const ledger: Ledger = {
     log,
-    succeed(result) {
-      done.push(result)
+    async succeed(result) {
+      if (options.onGot === undefined) done.push(result)
+      else await options.onGot(result)
       total.end(result.artifact.name, BigInt(result.artifact.sizeBytes), true)
     },
     fail({ name, sizeBytes }, error) {
@@ -86,57 +87,85 @@ export async function getRun(
       total.end(name, BigInt(sizeBytes), false)
     },
   }
-  const targets = await claimPaths(paths, records, ledger)
-  const small = targets.filter(({ record }) => isSmallArtifact(record))
-  const large = targets.filter(({ record }) => !isSmallArtifact(record))
   const atOnce = filesAtOnce(options.concurrency ?? DEFAULT_CONCURRENCY)
   const getAlone = async (target: SmallTarget) => {
     try {
       if (log.fatal !== undefined) throw log.fatal
       const onProgress = total.watchFile(target.record.name)
       const one = { ...options, trust, signal, onProgress }
-      ledger.succeed(await getOne(connection, budget, target, one))
+      await ledger.succeed(await getOne(connection, budget, target, one))
     } catch (error) {
       ledger.fail(target.record, error)
     }
   }
   const shared = { connection, budget, trust, signal, ...pickFlags(options) }
-  await Promise.all([
-    getTogether(shared, paths.root, small, ledger, (left) =>
-      forEachLimited(left, atOnce, getAlone),
-    ),
-    forEachLimited(large, atOnce, getAlone),
-  ])
+  await using drafts = createDrafts(paths.root)
+  const getEach = (left: SmallTarget[]) => forEachLimited(left, atOnce, getAlone)
+  const small = createCrew(ANSWERS_AT_ONCE, async (batch: SmallTarget[]) => {
+    // Why it cannot be made, each of them finds out for itself.
+    const folder = await drafts.open().catch(() => undefined)
+    if (folder === undefined) return getEach(batch)
+    return getTogether({ ...shared, drafts: folder }, batch, ledger, getEach)
+  })
+  const large = createCrew(atOnce, getAlone)
+  try {
+    for await (const page of listing.pages()) {
+      const targets = await claimPaths(paths, page, ledger)
+      const together = targets.filter(({ record }) => isSmallArtifact(record))
+      const alone = targets.filter(({ record }) => !isSmallArtifact(record))
+      await Promise.all([takeAll(small, cutIntoAnswers(together)), takeAll(large, alone)])
+    }
+  } catch (error) {
+    // What was not listed cannot be named.
+    log.add(`${task}/${found ?? run}`, error)
+  } finally {
+    await Promise.all([small.end(), large.end()])
+  }
   return { task, run: found, done, failed: log.failed }
+}
+
+async function takeAll<T>(crew: Crew<T>, items: Iterable<T>): Promise<void> {
+  for (const item of items) await crew.take(item)
+}
+
+/** The folder of drafts, made when it is first wanted. */
+function createDrafts(root: string) {
+  let drafts: Promise<DraftFolder> | undefined
+  return {
+    open() {
+      drafts ??= openDraftFolder(root)
+      return drafts
+    },
+    async [Symbol.asyncDispose]() {
+      const opened = await drafts?.catch(() => undefined)
+      await opened?.[Symbol.asyncDispose]()
+    },
+  }
 }
 
 /** Where the outcomes of files go. */
 interface Ledger {
   log: FailureLog
-  succeed(result: GetResult): void
+  succeed(result: GetResult): Promise<void>
   fail(record: Artifact, error: unknown): void
 }
 
 const pickFlags = ({ force = false, verify }: GetRunOptions) => ({ force, verify })
 
-/** Gets small artifacts in batches; those that a batch leaves go to `getAlone`. */
+/** Gets a batch of small artifacts; those that it leaves go to `getAlone`. */
 async function getTogether(
-  job: Omit<SmallGet, 'run' | 'drafts'>,
-  root: string,
-  targets: readonly SmallTarget[],
+  job: Omit<SmallGet, 'run'>,
+  batch: SmallTarget[],
   { log, succeed }: Ledger,
   getAlone: (left: SmallTarget[]) => Promise<void>,
 ): Promise<void> {
-  const [first] = targets
+  const [first] = batch
   if (first === undefined) return
+  if (log.fatal !== undefined) return getAlone(batch)
   const { task, run } = first.record
-  await using drafts = await openDraftFolder(root)
-  await forEachLimited(cutIntoAnswers(targets), ANSWERS_AT_ONCE, async (batch) => {
-    if (log.fatal !== undefined) return getAlone(batch)
-    const results = await getSmall({ ...job, run: { task, run }, drafts }, batch)
-    for (const result of results.values()) succeed(result)
-    await getAlone(batch.filter((target) => !results.has(target)))
-  })
+  const results = await getSmall({ ...job, run: { task, run } }, batch)
+  for (const result of results.values()) await succeed(result)
+  await getAlone(batch.filter((target) => !results.has(target)))
 }
 
 /** The path of each record, in order; what cannot have one has failed. */
@@ -171,40 +200,4 @@ async function getOne(
     if (!(error instanceof ArtifactError) || error.code !== 'target_exists') throw error
     return await acceptExisting(path, claim, signal, error)
   }
-}
-
-/** All records of a run; `latest` is settled by the first page, so that no page is of another run. */
-async function listAll(
-  connection: Connection,
-  task: string,
-  run: RunSelector,
-  prefix: string | undefined,
-  signal: AbortSignal,
-): Promise<Artifact[]> {
-  const records: Artifact[] = []
-  let after: string | undefined
-  do {
-    const page = await call(
-      connection,
-      'listArtifacts',
-      { params: { task, run: records[0]?.run ?? run }, query: { prefix, after, limit: PAGE } },
-      { signal },
-    )
-    const settled = records[0]?.run ?? page.items[0]?.run ?? run
-    for (const record of page.items) checkListed(record, task, settled)
-    records.push(...page.items)
-    if (page.next !== null && page.next === after)
-      throw new ArtifactError('bad_reply', `Cannot list ${task}/${run}: the listing does not end`)
-    after = page.next ?? undefined
-  } while (after !== undefined)
-  return records
-}
-
-function checkListed(record: Artifact, task: string, run: RunSelector): void {
-  const isListed = record.task === task && (run === 'latest' || record.run === run)
-  if (isListed) return
-  throw new ArtifactError('bad_reply', `Cannot list ${task}/${run}: another run is among it`, {
-    expected: `${task}/${run}`,
-    found: record.reference,
-  })
 }
