@@ -29,6 +29,7 @@ const loaders: { [N in keyof Endpoints]: () => Promise<Endpoints[N]> } = {
   getArtifactParts: async () => (await artifacts()).getArtifactParts,
   listVerifications: async () => (await artifacts()).listVerifications,
   getContent: async () => (await contents()).getContent,
+  getDelivery: async () => (await contents()).getDelivery,
   getContents: async () => (await contents()).getContents,
   getChecksums: async () => (await contents()).getChecksums,
   getReceipt: async () => (await log()).getReceipt,

@@ -1,6 +1,7 @@
 /** Many small artifacts in one request: their bytes come along, and each is sealed or refused by itself. */
 import { z } from 'zod'
 import { Artifact } from './artifact.ts'
+import { Consistency, Since } from './log-question.ts'
 import {
   ArtifactName,
   ContentType,
@@ -22,7 +23,8 @@ export const SmallArtifact = z
   .strictObject({
     id: UploadId,
     task: TaskName,
-    run: RunNumber,
+    /** Absent: the run that the `requestId` of the batch allots. */
+    run: RunNumber.optional(),
     name: ArtifactName,
     /** Of the content; what arrives with another digest is refused. */
     sha256: Sha256,
@@ -44,8 +46,28 @@ function sizeOfBase64(text: string): number {
   return (text.length / 4) * 3 - (text.length - text.replace(/=+$/, '').length)
 }
 
+/** Whether each has a run, or can be given one: an id allots a run of one task. */
+function isPlaced(batch: {
+  artifacts: readonly { task: string; run?: number | undefined }[]
+  requestId?: string | undefined
+}): boolean {
+  const tasks = batch.artifacts.flatMap(({ task, run }) => (run === undefined ? [task] : []))
+  return tasks.length === 0 || (batch.requestId !== undefined && new Set(tasks).size === 1)
+}
+
 export const SealBatch = z
-  .strictObject({ artifacts: z.array(SmallArtifact).min(1).max(BATCH_MAX) })
+  .strictObject({
+    artifacts: z.array(SmallArtifact).min(1).max(BATCH_MAX),
+    /** Allots the next run of the task to those that name none; the same id allots the same run. */
+    requestId: z.uuid().optional(),
+    /** Wait until the log has them, and bring the receipts. */
+    receipts: z.boolean().default(false),
+    since: Since,
+  })
+  .refine(isPlaced, {
+    error: 'expected a run for each, or a requestId and one task for those without',
+    path: ['requestId'],
+  })
   .meta({ id: 'SealBatch' })
 export type SealBatch = z.infer<typeof SealBatch>
 
@@ -54,10 +76,17 @@ export const SealedBatch = z
   .object({
     outcomes: z.array(
       z.discriminatedUnion('outcome', [
-        z.object({ outcome: z.literal('sealed'), artifact: Artifact }),
+        z.object({
+          outcome: z.literal('sealed'),
+          artifact: Artifact,
+          /** C2SP tlog-proof; where it was asked for, of a server that has a log. */
+          receipt: z.string().optional(),
+        }),
         z.object({ outcome: z.literal('refused'), problem: Problem }),
       ]),
     ),
+    /** From the head that was asked about to that of the receipts. */
+    consistency: Consistency,
   })
   .meta({ id: 'SealedBatch' })
 export type SealedBatch = z.infer<typeof SealedBatch>

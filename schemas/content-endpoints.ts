@@ -1,7 +1,9 @@
 /** Endpoints that hand out bytes, and the checksums of them. See `api.ts`. */
 
-import { Contents, GetContents } from './contents.ts'
+import { z } from 'zod'
+import { Contents, Delivery, GetContents } from './contents.ts'
 import type { Endpoint } from './endpoint.ts'
+import { SinceText } from './log-question.ts'
 import { atName, inRun, inTask, RunText } from './parameters.ts'
 import { Grant } from './upload.ts'
 
@@ -23,6 +25,16 @@ export const contentEndpoints = {
       'precondition_failed',
       'store_unavailable',
     ],
+  },
+  getDelivery: {
+    method: 'GET',
+    path: '/v1/tasks/:task/runs/:run/delivery/:name',
+    summary: 'All that a get needs in one answer: record, parts, receipt, and bytes or a grant',
+    access: 'get',
+    params: atName,
+    query: z.strictObject({ since: SinceText }),
+    replies: { 200: Delivery },
+    errors: ['not_found', 'log_inclusion', 'store_unavailable'],
   },
   getContents: {
     method: 'POST',

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Actor, Artifact, Part } from './artifact.ts'
+import { Consistency, Since } from './log-question.ts'
 import { page } from './pages.ts'
 import {
   ArtifactName,
@@ -93,6 +94,8 @@ export const Upload = z
       artifact: Artifact,
       /** C2SP tlog-proof; only in the reply to a seal, of a server that has a log. */
       receipt: z.string().optional(),
+      /** From the head that was asked about to that of the receipt. */
+      consistency: Consistency,
     }),
     uploadBase.extend({ state: z.literal('failed'), problem: Problem }),
     uploadBase.extend({ state: z.literal('aborted') }),
@@ -169,6 +172,7 @@ export const SealUpload = z
     parts: z.array(Part).max(PARTS_MAX),
     /** Wait for the receipt, too. */
     receipt: z.boolean().default(true),
+    since: Since,
   })
   .meta({ id: 'SealUpload' })
 export type SealUpload = z.infer<typeof SealUpload>

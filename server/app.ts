@@ -85,7 +85,7 @@ export function createApp(parts: AppParts): App {
   mountHealth(app, health)
   if (parts.door !== undefined) mountBlobs(app, parts.door)
   mountUploads(app, intake, parts.sealer, parts.heads)
-  mountBatch(app, intake, parts.sealer)
+  mountBatch(app, intake, parts.sealer, parts.heads)
   mountContents(app, parts.delivery, parts.heads, parts.room)
   mountLog(app, parts.delivery, intake, parts.heads)
   mountTasks(app, parts.delivery)

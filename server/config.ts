@@ -55,6 +55,7 @@ export interface Config {
     policy: SealPolicy
     rereadConcurrency: number
   }
+  requestMemoryBytes: number
   events: { watchersMax: number; ttlSeconds: number }
   sweepSeconds: number
   reverify: { days: number; bytesPerSecond: number }
@@ -115,6 +116,7 @@ export function buildConfig(raw: RawSettings, folders: { profile: string }): Con
       policy: said.sealPolicy,
       rereadConcurrency: said.rereadConcurrency,
     },
+    requestMemoryBytes: said.requestMemoryBytes,
     events: { watchersMax: said.watchersMax, ttlSeconds: said.eventTtlSeconds },
     sweepSeconds: said.sweepSeconds,
     reverify: { days: said.reverifyDays, bytesPerSecond: said.reverifyBytesPerSecond },

@@ -39,9 +39,8 @@ export interface Turn extends Disposable {
   moved(bytes: number): void
 }
 
-/** 40 MiB: what is counted here is about a third of what a server has beside its code. */
-export const ROOM_OPTIONS: RoomOptions = {
-  bytes: 40 * 1024 ** 2,
+/** All but the size, which is a setting. */
+export const ROOM_TERMS: Omit<RoomOptions, 'bytes'> = {
   waitingMax: 1000,
   patienceMs: 60_000,
   paceMs: 10_000,
@@ -60,7 +59,7 @@ interface Watched {
 }
 
 /** Makes an empty room. */
-export function createRoom(options: RoomOptions = ROOM_OPTIONS): Room {
+export function createRoom(options: RoomOptions): Room {
   const waiting: Waiting[] = []
   const peers = createPeers(options, () => waiting.length > 0)
   let free = options.bytes

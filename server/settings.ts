@@ -201,6 +201,11 @@ export const SETTINGS = {
     summary: 'Objects that are re-read at the same time [4]',
     schema: whole(1, 64, 4),
   }),
+  requestMemoryBytes: setting({
+    placeholder: 'N',
+    summary: 'What large requests and answers hold together; later ones wait [41943040, 40 MiB]',
+    schema: whole(MIB, 1024 ** 4, 40 * MIB),
+  }),
   watchersMax: setting({
     placeholder: 'N',
     summary: 'Event streams at the same time [500]',

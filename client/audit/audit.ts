@@ -123,7 +123,7 @@ async function judgeHistory(
     // Evidence is kept in one place, whatever the head was compared with.
     const memory =
       anchor === undefined ? known : { ...rememberForNow(), saveEvidence: known.saveEvidence }
-    await createHistory(connection, memory, { anchor, onNotice }).admit(head, policy, signal)
+    await createHistory(connection, memory, { anchor, onNotice }).admit(head, { policy, signal })
   }
 }
 

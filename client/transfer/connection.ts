@@ -101,7 +101,10 @@ export interface Connection extends AsyncDisposable {
    * the network, `interrupted` when a signal fired.
    */
   send(request: HttpRequest): Promise<HttpReply>
-  /** Whether all answers so far took long to begin; `false` before the first one. */
+  /**
+   * Whether all connections so far took long to make, and all answers long to begin; `false` before the
+   * first one. A server that is busy answers late, but is soon connected.
+   */
   isFar(): boolean
 }
 
@@ -121,6 +124,9 @@ export function connect(options: ConnectOptions): Connection {
   const timing = { ...DEFAULT_TIMING, ...options.timing }
   const wires = openWires(timing, options.proxy)
   let fastestMs = Number.POSITIVE_INFINITY
+  const noteTime = (milliseconds: number) => {
+    fastestMs = Math.min(fastestMs, milliseconds)
+  }
   const base = `${server.origin}${server.pathname.replace(/\/+$/, '')}`
   return {
     url: base,
@@ -137,11 +143,14 @@ export function connect(options: ConnectOptions): Connection {
       const signal = only !== undefined && others.length === 0 ? only : AbortSignal.any(signals)
       // Node would load a module for the global performance, which a question needs for nothing else.
       const began = process.hrtime.bigint()
-      const reply = await send(wires, { method, url, headers, body, signal }, isBulk)
+      const reply = await send(
+        wires,
+        { method, url, headers, body, signal, onConnected: noteTime },
+        isBulk,
+      )
       // With many bytes to send the time would tell of those.
       const isShort = body === undefined || typeof body === 'string'
-      if (isShort)
-        fastestMs = Math.min(fastestMs, Number(process.hrtime.bigint() - began) / 1_000_000)
+      if (isShort) noteTime(Number(process.hrtime.bigint() - began) / 1_000_000)
       return reply
     },
     isFar: () => Number.isFinite(fastestMs) && fastestMs > timing.farMs,

@@ -4,7 +4,7 @@
 import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { RunSelector } from '../../schemas/reference.ts'
-import { type DraftFolder, openDraftFolder } from '../disk/draft-folder.ts'
+import { openDraftFolder } from '../disk/draft-folder.ts'
 import { type FolderPaths, openFolderPaths } from '../disk/safe-path.ts'
 import { type Trust, trustOf } from '../trust/trust.ts'
 import { acceptExisting } from './accept-existing.ts'
@@ -13,13 +13,13 @@ import type { Connection } from './connection.ts'
 import { getVouched } from './get.ts'
 import type { GetOptions, GetResult } from './get-options.ts'
 import {
-  cutIntoAnswers,
   getSmall,
   isSmallArtifact,
+  planAnswers,
   type SmallGet,
   type SmallTarget,
 } from './get-small.ts'
-import { type Crew, createCrew, forEachLimited } from './limited.ts'
+import { forEachLimited } from './limited.ts'
 import {
   createFailureLog,
   createTotalMeter,
@@ -29,9 +29,6 @@ import {
 } from './many.ts'
 import { completeClaim } from './record.ts'
 import { openListing } from './run-listing.ts'
-
-/** Batches of small artifacts on their way at the same time. */
-const ANSWERS_AT_ONCE = 3
 
 export interface GetRunOptions extends Omit<GetOptions, 'output' | 'spool' | 'spoolFolder'> {
   /**
@@ -99,48 +96,21 @@ export async function getRun(
     }
   }
   const shared = { connection, budget, trust, signal, ...pickFlags(options) }
-  await using drafts = createDrafts(paths.root)
-  const getEach = (left: SmallTarget[]) => forEachLimited(left, atOnce, getAlone)
-  const small = createCrew(ANSWERS_AT_ONCE, async (batch: SmallTarget[]) => {
-    // Why it cannot be made, each of them finds out for itself.
-    const folder = await drafts.open().catch(() => undefined)
-    if (folder === undefined) return getEach(batch)
-    return getTogether({ ...shared, drafts: folder }, batch, ledger, getEach)
-  })
-  const large = createCrew(atOnce, getAlone)
-  try {
-    for await (const page of listing.pages()) {
-      const targets = await claimPaths(paths, page, ledger)
-      const together = targets.filter(({ record }) => isSmallArtifact(record))
-      const alone = targets.filter(({ record }) => !isSmallArtifact(record))
-      await Promise.all([takeAll(small, cutIntoAnswers(together)), takeAll(large, alone)])
-    }
-  } catch (error) {
-    // What was not listed cannot be named.
-    log.add(`${task}/${found ?? run}`, error)
-  } finally {
-    await Promise.all([small.end(), large.end()])
+  // What is not listed any more cannot be named.
+  const nameRest = (error: unknown) => log.add(`${task}/${found ?? run}`, error)
+  const getSome = async (records: readonly Artifact[]) => {
+    const targets = await claimPaths(paths, records, ledger)
+    const small = targets.filter(({ record }) => isSmallArtifact(record))
+    const large = targets.filter(({ record }) => !isSmallArtifact(record))
+    await Promise.all([
+      getTogether(shared, paths.root, small, ledger, (left) =>
+        forEachLimited(left, atOnce, getAlone),
+      ),
+      forEachLimited(large, atOnce, getAlone),
+    ])
   }
+  for await (const records of listing.groups(nameRest)) await getSome(records)
   return { task, run: found, done, failed: log.failed }
-}
-
-async function takeAll<T>(crew: Crew<T>, items: Iterable<T>): Promise<void> {
-  for (const item of items) await crew.take(item)
-}
-
-/** The folder of drafts, made when it is first wanted. */
-function createDrafts(root: string) {
-  let drafts: Promise<DraftFolder> | undefined
-  return {
-    open() {
-      drafts ??= openDraftFolder(root)
-      return drafts
-    },
-    async [Symbol.asyncDispose]() {
-      const opened = await drafts?.catch(() => undefined)
-      await opened?.[Symbol.asyncDispose]()
-    },
-  }
 }
 
 /** Where the outcomes of files go. */
@@ -150,22 +120,35 @@ interface Ledger {
   fail(record: Artifact, error: unknown): void
 }
 
-const pickFlags = ({ force = false, verify }: GetRunOptions) => ({ force, verify })
+const pickFlags = ({ force = false, verify, concurrency }: GetRunOptions) => ({
+  force,
+  verify,
+  concurrency,
+})
 
-/** Gets a batch of small artifacts; those that it leaves go to `getAlone`. */
+/** Gets small artifacts in batches; those that a batch leaves go to `getAlone`. */
 async function getTogether(
-  job: Omit<SmallGet, 'run'>,
-  batch: SmallTarget[],
+  {
+    concurrency,
+    ...job
+  }: Omit<SmallGet, 'run' | 'drafts' | 'bytesMax'> & Pick<GetRunOptions, 'concurrency'>,
+  root: string,
+  targets: readonly SmallTarget[],
   { log, succeed }: Ledger,
   getAlone: (left: SmallTarget[]) => Promise<void>,
 ): Promise<void> {
-  const [first] = batch
+  const [first] = targets
   if (first === undefined) return
-  if (log.fatal !== undefined) return getAlone(batch)
   const { task, run } = first.record
-  const results = await getSmall({ ...job, run: { task, run } }, batch)
-  for (const result of results.values()) await succeed(result)
-  await getAlone(batch.filter((target) => !results.has(target)))
+  await using drafts = await openDraftFolder(root)
+  const isFar = job.connection.isFar()
+  const { batches, atOnce, weightMax: bytesMax } = planAnswers(targets, { isFar, concurrency })
+  await forEachLimited(batches, atOnce, async (batch) => {
+    if (log.fatal !== undefined) return getAlone(batch)
+    const results = await getSmall({ ...job, run: { task, run }, drafts, bytesMax }, batch)
+    for (const result of results.values()) await succeed(result)
+    await getAlone(batch.filter((target) => !results.has(target)))
+  })
 }
 
 /** The path of each record, in order; what cannot have one has failed. */

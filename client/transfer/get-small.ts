@@ -22,10 +22,13 @@ import type { Connection } from './connection.ts'
 import { openContent } from './content.ts'
 import type { VouchedClaim } from './get.ts'
 import type { GetResult } from './get-options.ts'
+import { type GroupPlan, planGroups } from './group-plan.ts'
 import { completeClaim } from './record.ts'
 
+/** Of answers with contents, and their bytes; one may hold no more. */
+const USUAL: GroupPlan = { weightMax: CONTENTS_BYTES_MAX, atOnce: 3 }
 /** What a batch holds on its way: the bytes, their Base 64, and the answer around it. */
-const BATCH_MEMORY_BYTES = 4 * CONTENTS_BYTES_MAX
+const BYTES_MEMORY = 4
 
 /** A record of the listing, and the path where it shall be. */
 export interface SmallTarget {
@@ -43,9 +46,16 @@ export interface SmallGet {
   force: boolean
   verify: boolean | undefined
   signal: AbortSignal
+  /** Bytes of a batch at most. */
+  bytesMax: number
 }
 
 type Item = CallReply<'getContents'>['items'][number]
+
+/** What an answer says of one, with what it says of all. */
+interface Answered extends Pick<CallReply<'getContents'>, 'consistency'> {
+  item: Item | undefined
+}
 
 /** Verified, and not yet written. */
 interface Ready {
@@ -60,14 +70,21 @@ export function isSmallArtifact({ sizeBytes }: Artifact): boolean {
   return BigInt(sizeBytes) <= BigInt(BATCH_CONTENT_BYTES_MAX)
 }
 
+/** How artifacts come together. */
+export interface AnswerPlan<T> extends GroupPlan {
+  batches: Generator<T[]>
+}
+
 /** Cuts what is wanted into batches whose bytes one answer can hold, in order. */
-export function cutIntoAnswers<T extends { record: Artifact }>(
-  wanted: Iterable<T>,
-): Generator<T[]> {
-  return cutIntoGroups(wanted, ({ record }) => Number(record.sizeBytes), {
-    weightMax: CONTENTS_BYTES_MAX,
-    countMax: BATCH_MAX,
-  })
+export function planAnswers<T extends { record: Artifact }>(
+  wanted: readonly T[],
+  network: { isFar: boolean; concurrency?: number | undefined },
+): AnswerPlan<T> {
+  const weigh = ({ record }: T) => Number(record.sizeBytes)
+  const totalBytes = wanted.reduce((sum, one) => sum + weigh(one), 0)
+  const plan = planGroups(totalBytes, USUAL, network)
+  const limits = { weightMax: plan.weightMax, countMax: BATCH_MAX }
+  return { ...plan, batches: cutIntoGroups(wanted, weigh, limits) }
 }
 
 /** Gets a batch. What is not in the result has to be got by itself; never throws for one of them. */
@@ -77,16 +94,20 @@ export async function getSmall(
 ): Promise<Map<SmallTarget, GetResult>> {
   const { budget, connection, run, drafts, force, signal } = job
   const results = new Map<SmallTarget, GetResult>()
-  const held = Math.min(budget.memory.total, BATCH_MEMORY_BYTES)
+  const held = Math.min(budget.memory.total, BYTES_MEMORY * job.bytesMax)
   const isHeld = await budget.memory.acquire(held, signal).then(isDone, isOver)
   if (!isHeld) return results
   try {
-    const body = { names: targets.map(({ record }) => record.name) }
+    const names = targets.map(({ record }) => record.name)
+    const body = { names, since: await job.trust.findSeen(signal) }
     const options = { signal, tries: PATIENT_TRIES }
-    const { items } = await call(connection, 'getContents', { params: run, body }, options)
+    const reply = await call(connection, 'getContents', { params: run, body }, options)
+    const { items, consistency } = reply
     const slab = createBase64Slab(items.map(contentOf))
     const judged = await Promise.all(
-      targets.map((target, index) => judge(job, target, items[index], slab).catch(leaveAlone)),
+      targets.map((target, index) =>
+        judge(job, target, { item: items[index], consistency }, slab).catch(leaveAlone),
+      ),
     )
     const ready = judged.filter((one) => one !== undefined)
     const failures = await drafts.publish(
@@ -123,7 +144,7 @@ function leaveAlone(error: unknown): undefined {
 async function judge(
   job: SmallGet,
   target: SmallTarget,
-  item: Item | undefined,
+  { item, consistency }: Answered,
   slab: Slab,
 ): Promise<Ready | undefined> {
   if (item === undefined || item.outcome === 'refused') return undefined
@@ -131,7 +152,7 @@ async function judge(
   const { record, path } = target
   const known = await completeClaim(connection, record, signal)
   const receipt = item.receipt ?? undefined
-  const { checks } = await trust.vouch(known, { demand: verify, receipt, signal })
+  const { checks } = await trust.vouch(known, { demand: verify, receipt, consistency, signal })
   const claim = { ...known, checks }
   const bytes =
     item.outcome === 'content'
@@ -155,7 +176,7 @@ async function fetchWhole(
   const chunks: Uint8Array[] = []
   await budget.requests.acquire(1, signal)
   try {
-    await openContent(connection, record, grant).read(
+    await openContent(connection, record, { grant }).read(
       { offset: 0n, sizeBytes },
       (chunk) => void chunks.push(Buffer.from(chunk)),
       signal,

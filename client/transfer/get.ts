@@ -13,7 +13,7 @@ import type { ContentDigest } from '../verify/digest.ts'
 import { type Check, type LogCheck, verifyContent, verifyWhole } from '../verify/verifier.ts'
 import { type Budget, createBudget } from './budget.ts'
 import type { Connection } from './connection.ts'
-import { openContent } from './content.ts'
+import { type ContentAtHand, openContent } from './content.ts'
 import type { GetOptions, GetReference, GetResult } from './get-options.ts'
 import { createMeter } from './meter.ts'
 import { writeToStream } from './output-stream.ts'
@@ -26,11 +26,11 @@ import {
   receiveBuffered,
 } from './receive.ts'
 import { receiveStream, STREAM_FROM_BYTES } from './receive-stream.ts'
-import { fetchClaim, type RecordClaim } from './record.ts'
+import { fetchDelivery, type RecordClaim } from './record.ts'
 
 /**
  * Gets one artifact, verified, or nothing at all. When the server has a log, the record is checked
- * against it before a byte is asked for.
+ * against it before a byte is taken.
  *
  * Into a file: nothing is at the target before everything is verified and on the disk. Into a stream:
  * no byte before its part is verified; the digest of the whole then decides whether it throws.
@@ -46,9 +46,11 @@ export async function get(
   options: GetOptions,
 ): Promise<GetResult> {
   const signal = options.signal ?? new AbortController().signal
-  const claim = await fetchClaim(connection, reference, signal)
   const { trust = trustOf(connection), verify } = options
-  const { checks } = await trust.vouch(claim, { demand: verify, signal })
+  const since = await trust.findSeen(signal)
+  const claim = await fetchDelivery(connection, reference, since, signal)
+  const { receipt, consistency } = claim
+  const { checks } = await trust.vouch(claim, { demand: verify, receipt, consistency, signal })
   const output =
     typeof options.output === 'string' ? await chooseTarget(options.output, claim) : options.output
   const vouched = { ...claim, checks }
@@ -59,6 +61,8 @@ export async function get(
 export interface VouchedClaim extends RecordClaim {
   /** What was checked against the log. */
   checks: readonly LogCheck[]
+  /** What came with it of the bytes [they are asked for]. */
+  atHand?: ContentAtHand | undefined
 }
 
 /** {@link get} of a known record, to this very path, within a budget that several share. */
@@ -71,7 +75,7 @@ export async function getVouched(
   const meter = createMeter(claim.record.reference, options.onProgress)
   const context: GetContext = {
     claim,
-    content: openContent(connection, claim.record),
+    content: openContent(connection, claim.record, claim.atHand),
     budget,
     meter,
     timing: connection.timing,

@@ -1,8 +1,10 @@
 import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { call } from '../api.ts'
+import { sha256Of } from '../verify/digest.ts'
 import { type ContentClaim, checkRecord } from '../verify/verifier.ts'
 import type { Connection } from './connection.ts'
+import type { ContentAtHand } from './content.ts'
 import type { GetReference } from './get-options.ts'
 
 export interface RecordClaim extends ContentClaim {
@@ -17,18 +19,54 @@ export async function fetchClaim(
 ): Promise<RecordClaim> {
   const { task, run, name } = reference
   const record = await call(connection, 'getArtifact', { params: { task, run, name } }, { signal })
+  checkAsked(record, reference)
+  return completeClaim(connection, record, signal)
+}
+
+/** A record with what came along to judge it by and to get it with, none of that judged. */
+export interface DeliveredClaim extends RecordClaim {
+  receipt: string | undefined
+  consistency: readonly string[] | undefined
+  atHand: ContentAtHand
+}
+
+/**
+ * {@link fetchClaim} by one question, whose answer brings the receipt and the bytes too, or the grant
+ * of them; `since` is what the trust has seen.
+ */
+export async function fetchDelivery(
+  connection: Connection,
+  reference: GetReference,
+  since: number | undefined,
+  signal: AbortSignal,
+): Promise<DeliveredClaim> {
+  const { task, run, name } = reference
+  const input = { params: { task, run, name }, query: { since } }
+  const reply = await call(connection, 'getDelivery', input, { signal })
+  const { artifact: record, parts, receipt, consistency, content } = reply
+  checkAsked(record, reference)
+  checkRecord({ record, parts })
+  const atHand = {
+    bytes: content.outcome === 'content' ? decodeContent(content.content, record) : undefined,
+    grant: content.outcome === 'granted' ? content.grant : undefined,
+  }
+  return { record, parts, receipt: receipt ?? undefined, consistency, atHand }
+}
+
+/** The bytes, if they are right; if not they may come right another way, or that one says what is wrong. */
+function decodeContent(text: string, { sizeBytes, sha256 }: Artifact): Buffer | undefined {
+  const bytes = Buffer.from(text, 'base64')
+  return String(bytes.length) === sizeBytes && sha256Of(bytes) === sha256 ? bytes : undefined
+}
+
+function checkAsked(record: Artifact, { task, run, name }: GetReference): void {
   const isAsked =
     record.task === task && record.name === name && (run === 'latest' || record.run === run)
-  if (!isAsked)
-    throw new ArtifactError(
-      'bad_reply',
-      `Cannot get ${task}/${run}/${name}: it is another record`,
-      {
-        expected: `${task}/${run}/${name}`,
-        found: record.reference,
-      },
-    )
-  return completeClaim(connection, record, signal)
+  if (isAsked) return
+  throw new ArtifactError('bad_reply', `Cannot get ${task}/${run}/${name}: it is another record`, {
+    expected: `${task}/${run}/${name}`,
+    found: record.reference,
+  })
 }
 
 /** Adds the part digests to a record; that of an only part is that of the whole. */

@@ -23,8 +23,11 @@ export interface Listing {
   run: number | undefined
   count: number
   sizeBytes: bigint
-  /** The records in order. Throws what a call throws. */
-  pages(): AsyncGenerator<readonly Artifact[]>
+  /**
+   * The records in order, as many at a time as are kept, once. `onFault` hears why there are no more,
+   * when those that were not kept cannot be listed again.
+   */
+  groups(onFault: (error: unknown) => void): AsyncGenerator<readonly Artifact[]>
 }
 
 /**
@@ -73,13 +76,22 @@ export async function openListing(
     run: settled === 'latest' ? undefined : settled,
     count,
     sizeBytes,
-    async *pages() {
-      for (let page = kept.shift(); page !== undefined; page = kept.shift()) yield page
-      if (keptCount < count)
-        for await (const { items } of list(keptUntil)) {
-          for (const record of items) checkListed(record, wanted.task, settled)
-          yield items
-        }
+    async *groups(onFault) {
+      let group = kept.splice(0).flat()
+      try {
+        if (keptCount < count)
+          for await (const { items } of list(keptUntil)) {
+            for (const record of items) checkListed(record, wanted.task, settled)
+            if (group.length > 0 && group.length + items.length > keptMax) {
+              yield group
+              group = []
+            }
+            group.push(...items)
+          }
+      } catch (error) {
+        onFault(error)
+      }
+      if (group.length > 0) yield group
     },
   }
 }

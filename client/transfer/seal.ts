@@ -2,10 +2,12 @@ import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Upload } from '../../schemas/upload.ts'
 import { call, PATIENT_TRIES } from '../api.ts'
+import type { Trust } from '../trust/trust.ts'
 import type { ContentDigest } from '../verify/digest.ts'
 import type { Connection } from './connection.ts'
 import type { Meter } from './meter.ts'
 import { pause } from './retry.ts'
+import type { UploadOptions } from './upload-job.ts'
 
 /** Between two questions; the server itself waits a while before it answers. */
 const QUESTION_MS = 100
@@ -15,6 +17,15 @@ export interface Sealed {
   artifact: Artifact
   /** Its receipt, as it came: of a server that has a log, when it was asked for. */
   receipt: string | undefined
+  /** What came with it to join its head to the newest one seen. */
+  consistency: readonly string[] | undefined
+}
+
+export interface SealOptions {
+  meter: Meter
+  signal: AbortSignal
+  trust: Pick<Trust, 'findSeen'>
+  withReceipt: boolean
 }
 
 /**
@@ -26,7 +37,7 @@ export async function sealUpload(
   connection: Connection,
   upload: Pick<Upload, 'id' | 'reference'>,
   digest: ContentDigest,
-  { meter, signal, withReceipt }: { meter: Meter; signal: AbortSignal; withReceipt: boolean },
+  { meter, signal, trust, withReceipt }: SealOptions,
 ): Promise<Sealed> {
   meter.begin('verifying', digest.sizeBytes)
   const body = {
@@ -34,6 +45,7 @@ export async function sealUpload(
     sizeBytes: String(digest.sizeBytes),
     parts: digest.parts,
     receipt: withReceipt,
+    since: withReceipt ? await trust.findSeen(signal) : undefined,
   }
   for (;;) {
     const reply = await call(
@@ -46,7 +58,8 @@ export async function sealUpload(
       meter.moveTo(digest.sizeBytes)
       meter.flush()
       const artifact = checkSealed(reply.artifact, upload.reference, digest)
-      return { artifact, receipt: withReceipt ? reply.receipt : undefined }
+      if (!withReceipt) return { artifact, receipt: undefined, consistency: undefined }
+      return { artifact, receipt: reply.receipt, consistency: reply.consistency }
     }
     if (reply.state !== 'verifying')
       throw new ArtifactError(
@@ -75,4 +88,21 @@ export function checkSealed(
     expected,
     found,
   })
+}
+
+/** Throws `bad_reply` when the record has another type or other labels than were asked for. */
+export function checkDeclared(
+  artifact: Artifact,
+  { contentType, labels = {} }: UploadOptions,
+): void {
+  const spell = (type: string, all: Readonly<Record<string, string>>) =>
+    JSON.stringify([type, Object.entries(all).sort(([one], [other]) => (one < other ? -1 : 1))])
+  const expected = spell(contentType ?? artifact.contentType, labels)
+  const found = spell(artifact.contentType, artifact.labels)
+  if (found === expected) return
+  throw new ArtifactError(
+    'bad_reply',
+    `Cannot trust the seal of ${artifact.reference}: it says otherwise`,
+    { expected, found },
+  )
 }

@@ -22,13 +22,7 @@ import {
 import { createSemaphore } from './semaphore.ts'
 import { uploadWithin } from './upload.ts'
 import type { UploadOptions, UploadResult } from './upload-job.ts'
-import {
-  BATCHES_AT_ONCE,
-  cutIntoBatches,
-  isSmallFile,
-  type SmallFile,
-  uploadSmall,
-} from './upload-small.ts'
+import { isSmallFile, planBatches, type SmallFile, uploadSmall } from './upload-small.ts'
 
 export type { FailedFile } from './many.ts'
 
@@ -149,10 +143,14 @@ async function sendFiles(
       fail(file, error)
     }
   }
+  const isFar = connection.isFar()
+  const lanes = isFar ? budget.farRequests : budget.requests
+  const small = files.filter(({ sizeBytes }) => isSmallFile(sizeBytes, options))
+  const { batches, atOnce, weightMax: bodyBytesMax } = planBatches(small, options, isFar)
   const sendTogether = async (batch: SeenFile[]) => {
     const { fatal } = log
     if (fatal !== undefined) return batch.forEach((file) => void fail(file, fatal))
-    const job = { connection, budget, target, options, signal, reading }
+    const job = { connection, budget, target, options, signal, reading, lanes, bodyBytesMax }
     const outcomes = await uploadSmall(job, batch)
     const alone: SeenFile[] = []
     for (const [file, outcome] of outcomes)
@@ -161,12 +159,10 @@ async function sendFiles(
       else alone.push(file)
     for (const file of alone) await sendAlone(file)
   }
-  const small = files.filter(({ sizeBytes }) => isSmallFile(sizeBytes, options))
   const large = files.filter(({ sizeBytes }) => !isSmallFile(sizeBytes, options))
   const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY
-  const batchesAtOnce = Math.min(BATCHES_AT_ONCE, concurrency)
   await Promise.all([
-    forEachLimited(cutIntoBatches(small, options), batchesAtOnce, sendTogether),
+    forEachLimited(batches, atOnce, sendTogether),
     forEachLimited(large, filesAtOnce(concurrency), sendAlone),
   ])
 }

@@ -70,6 +70,7 @@ export interface UploadJob {
   slot: JournalSlot
   meter: Meter
   options: UploadOptions
+  trust: Trust
   signal: AbortSignal
   target: UploadTarget & { name: string }
 }

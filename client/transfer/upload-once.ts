@@ -26,6 +26,8 @@ export interface UploadOutcome {
   sentBytes: bigint
   /** The receipt that came with the seal, unjudged. */
   receipt: string | undefined
+  /** What came with it to join its head to the newest one seen, unjudged. */
+  consistency?: readonly string[] | undefined
   /** The part digests as they were sent; absent when somebody else has sent it. */
   parts: readonly Part[] | undefined
 }
@@ -128,12 +130,12 @@ async function seal(
   sent: { resumed: boolean; sentBytes: bigint },
 ): Promise<UploadOutcome> {
   const withReceipt = job.options.receipt ?? true
-  const { artifact, receipt } = await sealUpload(job.connection, upload, digest, {
+  const sealed = await sealUpload(job.connection, upload, digest, {
     ...job,
     withReceipt,
   })
-  const isNew = artifact.uploadId === upload.id
-  return { ...sent, artifact, isNew, receipt, parts: isNew ? digest.parts : undefined }
+  const isNew = sealed.artifact.uploadId === upload.id
+  return { ...sent, ...sealed, isNew, parts: isNew ? digest.parts : undefined }
 }
 
 const NOT_ONE_PART = ['size_mismatch', 'limit_exceeded']
@@ -275,7 +277,7 @@ function settled(
 }
 
 /** Throws `digest_mismatch` unless it is the content that was asked for, if one was. */
-function checkExpected({ options, target }: UploadJob, digest: ContentDigest): void {
+export function checkExpected({ options, target }: UploadJob, digest: ContentDigest): void {
   const { expectSha256 } = options
   if (expectSha256 === undefined || expectSha256 === digest.sha256) return
   throw new ArtifactError(

@@ -16,23 +16,22 @@ import { createSlab, type Slab } from '../disk/slab.ts'
 import { type ContentDigest, createContentHasher } from '../verify/digest.ts'
 import type { Budget } from './budget.ts'
 import type { Connection } from './connection.ts'
+import { type GroupPlan, planGroups } from './group-plan.ts'
+import type { Lanes } from './lanes.ts'
 import { pause, retryDelayMs } from './retry.ts'
-import { checkSealed } from './seal.ts'
+import { checkDeclared, checkSealed } from './seal.ts'
 import type { Semaphore } from './semaphore.ts'
 import { fillBuffer } from './send-all.ts'
 import { openFileSource } from './source.ts'
-import { checkDeclared } from './upload.ts'
 import { newUploadId } from './upload-id.ts'
 import type { UploadOptions, UploadResult } from './upload-job.ts'
 
-/** Batches on their way at the same time. */
-export const BATCHES_AT_ONCE = 4
-/** Of a request body. The server takes 4 MiB; both sides hold it several times over, as bytes and as text. */
-const BODY_BYTES_MAX = 2 * 1024 ** 2
+/** Of request bodies, and their weight in bytes. The server takes 4 MiB; both sides hold it several times over, as bytes and as text. */
+const USUAL: GroupPlan = { weightMax: 2 * 1024 ** 2, atOnce: 4 }
 /** The words of an artifact besides its name, labels and content. */
 const WORDS_BYTES = 512
 /** What a batch holds on its way: the bytes, their Base 64, and the body made of it. */
-const BATCH_MEMORY_BYTES = 3 * BODY_BYTES_MAX
+const BODY_MEMORY = 3
 
 /** One of several files, as it was seen before anything was read. */
 export interface SmallFile {
@@ -58,6 +57,10 @@ export interface SmallUpload {
   signal: AbortSignal
   /** One place: the files of one batch are read after those of another, so that the first leaves early. */
   reading: Semaphore
+  /** Where a request waits for its turn to go out. */
+  lanes: Lanes
+  /** Weight of a batch, in bytes of its body. */
+  bodyBytesMax: number
 }
 
 interface ReadFile {
@@ -73,15 +76,24 @@ export function isSmallFile(sizeBytes: bigint, { policy }: UploadOptions): boole
   return policy === undefined && sizeBytes <= BigInt(BATCH_CONTENT_BYTES_MAX)
 }
 
+/** How files are sent together. */
+export interface BatchPlan<T> extends GroupPlan {
+  batches: Generator<T[]>
+}
+
 /** Cuts files into batches that one request can hold, in order. */
-export function cutIntoBatches<T extends SmallFile>(
-  files: Iterable<T>,
-  { labels = {} }: UploadOptions,
-): Generator<T[]> {
+export function planBatches<T extends SmallFile>(
+  files: readonly T[],
+  { labels = {}, concurrency }: UploadOptions,
+  isFar: boolean,
+): BatchPlan<T> {
   const labelsBytes = jsonBytes(labels)
   const weigh = ({ name, sizeBytes }: T): number =>
     Math.ceil(Number(sizeBytes) / 3) * 4 + jsonBytes(name) + labelsBytes + WORDS_BYTES
-  return cutIntoGroups(files, weigh, { weightMax: BODY_BYTES_MAX, countMax: BATCH_MAX })
+  const totalBytes = files.reduce((sum, file) => sum + weigh(file), 0)
+  const plan = planGroups(totalBytes, USUAL, { isFar, concurrency })
+  const limits = { weightMax: plan.weightMax, countMax: BATCH_MAX }
+  return { ...plan, batches: cutIntoGroups(files, weigh, limits) }
 }
 
 function jsonBytes(value: unknown): number {
@@ -98,7 +110,7 @@ export async function uploadSmall<T extends SmallFile>(
 ): Promise<Map<T, SmallOutcome>> {
   const { budget, signal } = job
   const outcomes = new Map<T, SmallOutcome>()
-  const held = Math.min(budget.memory.total, BATCH_MEMORY_BYTES)
+  const held = Math.min(budget.memory.total, BODY_MEMORY * job.bodyBytesMax)
   try {
     await budget.memory.acquire(held, signal)
   } catch (error) {
@@ -189,7 +201,7 @@ async function sendBatch<T>(
 }
 
 async function request(
-  { connection, budget, target, signal }: SmallUpload,
+  { connection, lanes, target, signal }: SmallUpload,
   files: readonly ReadFile[],
 ): Promise<CallReply<'sealBatch'>> {
   const artifacts = files.map(({ id, name, bytes, digest, options }) => ({
@@ -201,12 +213,12 @@ async function request(
     labels: options.labels,
     content: bytes.toString('base64'),
   }))
-  await budget.requests.acquire(1, signal)
+  await lanes.acquire(1, signal)
   try {
     const body = { artifacts }
     return await call(connection, 'sealBatch', { body }, { signal, tries: PATIENT_TRIES })
   } finally {
-    budget.requests.release(1)
+    lanes.release(1)
   }
 }
 

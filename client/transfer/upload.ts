@@ -2,7 +2,6 @@
  * Uploading one artifact: open, send, seal; and on from where it stopped when it is called again.
  */
 import { basename } from 'node:path'
-import type { Artifact } from '../../schemas/artifact.ts'
 import { findNameFault } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { formatReference } from '../../schemas/reference.ts'
@@ -14,6 +13,7 @@ import { interrupted } from './interruption.ts'
 import { type JournalEntry, newEntry, openJournal } from './journal.ts'
 import { createMeter } from './meter.ts'
 import { completeClaim } from './record.ts'
+import { checkDeclared } from './seal.ts'
 import { openFileSource, openStreamSource, type Source } from './source.ts'
 import type {
   UploadJob,
@@ -23,6 +23,7 @@ import type {
   UploadTarget,
 } from './upload-job.ts'
 import { type UploadOutcome, uploadOnce } from './upload-once.ts'
+import { isWhole, uploadWhole } from './upload-whole.ts'
 
 /**
  * Uploads one file or stream, and returns once it is sealed.
@@ -79,6 +80,7 @@ export async function uploadWithin(
     slot,
     meter,
     options,
+    trust: options.trust ?? trustOf(connection),
     signal,
     target: { ...target, name },
   }
@@ -91,19 +93,16 @@ async function runJob(job: UploadJob, earlier: JournalEntry | undefined): Promis
     earlier === undefined ? newEntry() : { ...earlier, attempt: earlier.attempt + 1 }
   await job.slot.write(entry)
   try {
-    const run = job.target.run ?? (await allotRun(job, entry.requestId))
-    job.meter.reference = formatReference({ ...job.target, run })
-    const outcome = await uploadOnce(job, run, entry, earlier !== undefined).catch(
-      async (error: unknown) => {
-        if (earlier === undefined || !isStale(error)) throw error
-        // The file is not what the earlier call sent, though size and time say so: once anew.
-        await abort(job, entry.uploadId)
-        entry = { ...newEntry(), requestId: entry.requestId, attempt: entry.attempt + 1 }
-        await job.slot.write(entry)
-        if (job.source.kind === 'file') job.source.rewind()
-        return uploadOnce(job, run, entry, false)
-      },
-    )
+    const send = await chooseWay(job, entry)
+    const outcome = await send(entry, earlier !== undefined).catch(async (error: unknown) => {
+      if (earlier === undefined || !isStale(error)) throw error
+      // The file is not what the earlier call sent, though size and time say so: once anew.
+      await abort(job, entry.uploadId)
+      entry = { ...newEntry(), requestId: entry.requestId, attempt: entry.attempt + 1 }
+      await job.slot.write(entry)
+      if (job.source.kind === 'file') job.source.rewind()
+      return send(entry, false)
+    })
     await job.slot.remove()
     return outcome
   } catch (error) {
@@ -111,10 +110,21 @@ async function runJob(job: UploadJob, earlier: JournalEntry | undefined): Promis
   }
 }
 
+type Send = (entry: JournalEntry, wasTried: boolean) => Promise<UploadOutcome>
+
+/** Whole by one request if it is small; else step by step, into a run that is known beforehand. */
+async function chooseWay(job: UploadJob, { requestId }: JournalEntry): Promise<Send> {
+  const { source, target } = job
+  if (isWhole(source, job)) return (entry) => uploadWhole(job, source, entry)
+  const run = target.run ?? (await allotRun(job, requestId))
+  job.meter.reference = formatReference({ ...target, run })
+  return (entry, wasTried) => uploadOnce(job, run, entry, wasTried)
+}
+
 /** Checks that the log has what was uploaded. It is sealed by now, so nothing is taken back. */
 async function settle(job: UploadJob, outcome: UploadOutcome): Promise<UploadResult> {
-  const { artifact, isNew, resumed, sentBytes } = outcome
-  const { connection, options, signal } = job
+  const { artifact, isNew, resumed, sentBytes, consistency } = outcome
+  const { connection, options, signal, trust } = job
   const result = { outcome: outcomeOf(isNew), artifact, resumed, sentBytes }
   if (options.receipt === false) return { ...result, receipt: undefined }
   if (isNew) checkDeclared(artifact, options)
@@ -122,29 +132,12 @@ async function settle(job: UploadJob, outcome: UploadOutcome): Promise<UploadRes
     outcome.parts === undefined
       ? await completeClaim(connection, artifact, signal)
       : { record: artifact, parts: outcome.parts }
-  const trust = options.trust ?? trustOf(connection)
-  const { receipt } = await trust.vouch(claim, { receipt: outcome.receipt, signal })
+  const offered = { receipt: outcome.receipt, consistency, signal }
+  const { receipt } = await trust.vouch(claim, offered)
   return { ...result, receipt }
 }
 
 const outcomeOf = (isNew: boolean): UploadResult['outcome'] => (isNew ? 'sealed' : 'already-sealed')
-
-/** Throws `bad_reply` when the record has another type or other labels than were asked for. */
-export function checkDeclared(
-  artifact: Artifact,
-  { contentType, labels = {} }: UploadOptions,
-): void {
-  const spell = (type: string, all: Readonly<Record<string, string>>) =>
-    JSON.stringify([type, Object.entries(all).sort(([one], [other]) => (one < other ? -1 : 1))])
-  const expected = spell(contentType ?? artifact.contentType, labels)
-  const found = spell(artifact.contentType, artifact.labels)
-  if (found === expected) return
-  throw new ArtifactError(
-    'bad_reply',
-    `Cannot trust the seal of ${artifact.reference}: it says otherwise`,
-    { expected, found },
-  )
-}
 
 async function allotRun({ connection, target, signal }: UploadJob, requestId: string) {
   const { run } = await call(

@@ -3,9 +3,10 @@ import type { Connection } from '../transfer/connection.ts'
 import { pause, retryDelayMs } from '../transfer/retry.ts'
 import { type OpenedCheckpoint, openCheckpoint } from '../verify/checkpoint.ts'
 import { relateCheckpoints } from '../verify/history.ts'
-import { isSameHash, proveConsistency } from '../verify/merkle.ts'
+import { type Hash, isSameHash, proveConsistency, rootsOfConsistency } from '../verify/merkle.ts'
 import { formatNoteKey, type NoteKey } from '../verify/note-key.ts'
 import type { Policy } from '../verify/policy.ts'
+import { parseBase64 } from '../verify/strict-text.ts'
 import { createTileReader } from '../verify/tile-reader.ts'
 import { describeEvidence, RollbackError } from './evidence.ts'
 import type { KnownLogs } from './known-logs.ts'
@@ -38,10 +39,18 @@ export interface History {
    * still show the newer one: servers behind one address may lag, but a log that went back has lost
    * or hidden something. Throws `log_fork`, `log_rollback`, `log_missing`, `log_inclusion`.
    */
-  admit(offered: OpenedCheckpoint, policy: Policy, signal: AbortSignal | undefined): Promise<void>
+  admit(offered: OpenedCheckpoint, offer: Offer): Promise<void>
   /** Throws again what has shown the log to be dishonest. */
   throwIfBroken(): void
   readonly newest: OpenedCheckpoint | undefined
+}
+
+/** What comes with a head. */
+export interface Offer {
+  policy: Policy
+  /** Perhaps the proof that joins it to the newest one seen, each hash in Base 64. */
+  consistency?: readonly string[] | undefined
+  signal?: AbortSignal | undefined
 }
 
 interface HistoryOptions {
@@ -60,20 +69,16 @@ export function createHistory(
   let broken: unknown
   const anchored = new Set<string>()
 
-  const admitNext = async (
-    offered: OpenedCheckpoint,
-    policy: Policy,
-    signal: AbortSignal | undefined,
-  ) => {
+  const admitNext = async (offered: OpenedCheckpoint, offer: Offer) => {
     throwIfBroken()
     if (newest !== undefined && isSameHead(newest, offered)) return
     const key = formatNoteKey(offered.key)
     let head = offered
     if (anchor !== undefined && formatNoteKey(anchor.key) === key && !anchored.has(key)) {
-      head = await join(connection, anchor.head, head, policy, signal)
+      head = await join(connection, anchor.head, head, offer)
       anchored.add(key)
     }
-    head = await remember(connection, known, head, policy, signal)
+    head = await remember(connection, known, head, offer)
     if (newest === undefined || head.size > newest.size) newest = head
   }
 
@@ -86,8 +91,8 @@ export function createHistory(
       return newest
     },
     throwIfBroken,
-    async admit(offered, policy, signal) {
-      const turn = queue.then(() => admitNext(offered, policy, signal))
+    async admit(offered, offer) {
+      const turn = queue.then(() => admitNext(offered, offer))
       queue = turn.catch(() => undefined)
       try {
         await turn
@@ -108,13 +113,11 @@ async function remember(
   connection: Connection,
   known: KnownLogs,
   offered: OpenedCheckpoint,
-  policy: Policy,
-  signal: AbortSignal | undefined,
+  offer: Offer,
 ): Promise<OpenedCheckpoint> {
   for (;;) {
     const seen = await known.findHead(offered.key)
-    const head =
-      seen === undefined ? offered : await join(connection, seen, offered, policy, signal)
+    const head = seen === undefined ? offered : await join(connection, seen, offered, offer)
     if (seen !== undefined && isSameHead(seen, head)) return head
     if (await known.swapHead(seen?.note, head)) return head
   }
@@ -125,16 +128,19 @@ async function join(
   connection: Connection,
   seen: OpenedCheckpoint,
   offered: OpenedCheckpoint,
-  policy: Policy,
-  signal: AbortSignal | undefined,
+  { policy, consistency = [], signal }: Offer,
 ): Promise<OpenedCheckpoint> {
   const relate = (head: OpenedCheckpoint) =>
-    relateCheckpoints(seen, head, (older, newer) =>
-      proveConsistency(
-        older.size,
-        newer.size,
-        createTileReader(newer, openTiles(connection, signal)),
-      ),
+    relateCheckpoints(
+      seen,
+      head,
+      async (older, newer) =>
+        takeProof(older, newer, consistency) ??
+        proveConsistency(
+          older.size,
+          newer.size,
+          createTileReader(newer, openTiles(connection, signal)),
+        ),
     )
   if (offered.size >= seen.size) {
     await relate(offered)
@@ -144,6 +150,24 @@ async function join(
   await relate(shown)
   await relate(offered)
   return shown
+}
+
+/**
+ * A proof that was offered, if it joins the two heads. One that does not convicts nobody: it may be for
+ * other heads, and only tiles of the newer one make evidence.
+ */
+function takeProof(
+  older: OpenedCheckpoint,
+  newer: OpenedCheckpoint,
+  offered: readonly string[],
+): Hash[] | undefined {
+  const proof = offered.map((text) => parseBase64(text) ?? new Uint8Array())
+  const roots = rootsOfConsistency(older, newer.size, proof)
+  const isJoined =
+    roots !== undefined &&
+    isSameHash(roots.older, older.root) &&
+    isSameHash(roots.newer, newer.root)
+  return isJoined ? proof : undefined
 }
 
 /** The newest head of the server, which must not be older than the one seen. */

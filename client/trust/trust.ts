@@ -42,6 +42,11 @@ export interface VouchOptions {
   demand?: boolean | undefined
   /** The receipt that came with the record [it is asked for]. */
   receipt?: string | undefined
+  /**
+   * What came as the proof that the head of the receipt continues the one of {@link Trust.findSeen},
+   * each hash in Base 64. One that does not show it is passed over, and the tiles are asked for.
+   */
+  consistency?: readonly string[] | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -67,6 +72,11 @@ export interface Trust {
    * server says. After a fork or a rollback it throws the same again.
    */
   vouch(claim: LoggedRecord, options?: VouchOptions): Promise<Voucher>
+  /**
+   * Leaves of the newest head that was seen, for a server to prove from; `undefined` before the first
+   * one. Whatever `vouch()` would have to ask of the server beforehand is asked for from now on.
+   */
+  findSeen(signal?: AbortSignal): Promise<number | undefined>
   /** Throws `log_missing` unless the server says that it has a log, or was met with one. */
   demandLog(signal?: AbortSignal): Promise<void>
   /** The newest head that was met here. */
@@ -96,7 +106,12 @@ export function openTrust(connection: Connection, options: TrustOptions = {}): T
     async demandLog(signal) {
       if ((await settle(signal)) === undefined) throw noLog(connection.url)
     },
-    async vouch(claim, { demand = false, receipt, signal } = {}) {
+    async findSeen(signal) {
+      // What fails here fails again where it is needed, and is told there.
+      settle(signal).catch(() => undefined)
+      return (history.newest ?? (await findHead(connection.url, known)))?.size || undefined
+    },
+    async vouch(claim, { demand = false, receipt, consistency, signal } = {}) {
       history.throwIfBroken()
       if (options.pins !== undefined) checkPin(options.pins, claim.record)
       const found = await settle(signal)
@@ -112,11 +127,17 @@ export function openTrust(connection: Connection, options: TrustOptions = {}): T
         ))
       const { checkpoint } = verifyReceipt(claim, text, found.policy, open)
       checkAnchorKey(checkpoint.key, options.anchor)
-      await history.admit(checkpoint, found.policy, signal)
+      await history.admit(checkpoint, { policy: found.policy, consistency, signal })
       await pin(connection.url, known, checkpoint.key, found, options)
       return { checks: LOG_CHECKS, receipt: Buffer.from(text).toString(), head: checkpoint }
     },
   }
+}
+
+/** The newest head that is remembered of a server. */
+async function findHead(url: string, known: KnownLogs): Promise<OpenedCheckpoint | undefined> {
+  const key = await known.findKey(url)
+  return key && known.findHead(key)
 }
 
 /** Opens checkpoints; the receipts of a run come under few, so the last one is not judged again. */

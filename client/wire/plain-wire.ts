@@ -19,6 +19,7 @@ export function openPlainWire(patience: Patience): Wire {
       const { method, url, headers, signal, body } = request
       const sent = client.request(url, { method, headers, agent })
       destroyOnAbort(sent, signal)
+      if (request.onConnected !== undefined) timeConnecting(sent, request.onConnected)
       const { reply, moved } = awaitReply(sent, patience)
       if (body === undefined || typeof body === 'string') sent.end(body)
       else void pump(sent, body, moved)
@@ -35,6 +36,15 @@ function destroyOnAbort(sent: ClientRequest, signal: AbortSignal): void {
   const destroy = () => void sent.destroy(new Error('aborted', { cause: signal.reason }))
   signal.addEventListener('abort', destroy, { once: true })
   sent.once('close', () => signal.removeEventListener('abort', destroy))
+}
+
+/** Of TCP alone: what comes after it is work of the other side, too. */
+function timeConnecting(sent: ClientRequest, tell: (milliseconds: number) => void): void {
+  const began = process.hrtime.bigint()
+  sent.once('socket', (socket) => {
+    if (!socket.connecting) return
+    socket.once('connect', () => tell(Number(process.hrtime.bigint() - began) / 1_000_000))
+  })
 }
 
 /** Sends a body as it is made, until the answer comes or the connection ends. */

@@ -6,6 +6,8 @@ export interface WireRequest {
   headers: Readonly<Record<string, string>>
   body?: string | Iterable<Uint8Array> | AsyncIterable<Uint8Array> | undefined
   signal: AbortSignal
+  /** Hears how long it took to connect, in ms, when a connection was made for it. */
+  onConnected?: ((milliseconds: number) => void) | undefined
 }
 
 export interface WireReply {

@@ -1,20 +1,21 @@
-/** Door of `POST …/contents`. */
+/** Doors of `POST …/contents` and `GET …/delivery`. */
 import { endpoints } from '../../schemas/api.ts'
 import type { Delivery } from '../delivery/artifacts.ts'
-import { type ContentsItem, deliverContents } from '../delivery/contents.ts'
+import { deliverContents, deliverOne, type ManyContents } from '../delivery/contents.ts'
 import type { Heads } from '../log/heads.ts'
 import type { Room } from '../room.ts'
-import { type App, mount } from './mount.ts'
+import { type App, mount, reply } from './mount.ts'
 
-/** How long the answer waits for the signer. */
-const RECEIPT_PATIENCE_MS = 5000
+/** How long an answer waits for the signer. */
+const PATIENCE_MS = 5000
 /** What an answer holds at a time: records and receipts, contents that were read, and what is sent next. */
 const ANSWER_BYTES = 5 * 1024 ** 2
 /** Sent at once. */
 const PIECE_BYTES = 128 * 1024
 
-/** Door to many small artifacts at once. */
+/** Doors to artifacts with all that it takes to judge them: many small ones of a run, or one. */
 export function mountContents(app: App, delivery: Delivery, heads: Heads, room: Room): void {
+  const { publicRead: anonymous } = delivery.settings
   mount(
     app,
     'getContents',
@@ -22,18 +23,33 @@ export function mountContents(app: App, delivery: Delivery, heads: Heads, room: 
     async ({ params, body, principal, signal, stay: bodyStay }) => {
       bodyStay?.[Symbol.dispose]()
       const wanted = { ...params, names: body.names }
-      const items = deliverContents(delivery, heads, principal, wanted, RECEIPT_PATIENCE_MS)
+      const question = { since: body.since, patienceMs: PATIENCE_MS }
       const stay = await room.enter(ANSWER_BYTES, signal)
-      return { type: 'application/json', stay, pieces: encodeItems(items) }
+      // Looked up once there is room: what is known of each takes some, too.
+      const answer = () => deliverContents(delivery, heads, principal, wanted, question)
+      return { type: 'application/json', stay, pieces: encodeContents(answer) }
     },
-    { anonymous: delivery.settings.publicRead },
+    { anonymous },
+  )
+  mount(
+    app,
+    'getDelivery',
+    endpoints.getDelivery,
+    async ({ params, query, principal }) => {
+      const question = { since: query.since, patienceMs: PATIENCE_MS }
+      const answer = await deliverOne(delivery, heads, principal, params, question)
+      return reply(200, answer, { 'cache-control': 'no-store' })
+    },
+    { anonymous },
   )
 }
 
-/** `{"items":[…]}` in pieces, each good until the next one is asked for. */
-async function* encodeItems(items: AsyncIterable<ContentsItem>): AsyncGenerator<Uint8Array> {
+/** `{"consistency":[…],"items":[…]}` in pieces, each good until the next one is asked for. */
+async function* encodeContents(answer: () => Promise<ManyContents>): AsyncGenerator<Uint8Array> {
+  const { items, consistency } = await answer()
   const piece = Buffer.allocUnsafeSlow(PIECE_BYTES)
-  let used = piece.write('{"items":[')
+  const before = consistency === undefined ? '' : `"consistency":${JSON.stringify(consistency)},`
+  let used = piece.write(`{${before}"items":[`)
   let between = ''
   for await (const item of items) {
     const text = between + JSON.stringify(item)

@@ -12,7 +12,7 @@ import {
   reportProgress,
 } from '../intake/uploads.ts'
 import type { Heads } from '../log/heads.ts'
-import { findReceipt } from '../log/tiles.ts'
+import { findProof } from '../log/tiles.ts'
 import { listUploads } from '../records/uploads.ts'
 import type { Sealer } from '../seal/seal.ts'
 import { formatCursor, parseCursor } from './cursor.ts'
@@ -67,9 +67,8 @@ export function mountUploads(app: App, intake: Intake, sealer: Sealer, heads: He
     const record = await getOwnUpload(sql, principal, params.id)
     const upload = await describeUpload(sql, await sealer.requestSeal(record, body))
     if (upload.state !== 'sealed') return reply(202, upload)
-    const receipt = body.receipt
-      ? await findReceipt(sql, heads, upload.artifact, RECEIPT_PATIENCE_MS)
-      : undefined
-    return reply(200, receipt === undefined ? upload : { ...upload, receipt })
+    const question = { since: body.since, patienceMs: RECEIPT_PATIENCE_MS }
+    const proof = body.receipt ? await findProof(sql, heads, upload.artifact, question) : undefined
+    return reply(200, { ...upload, ...proof })
   })
 }

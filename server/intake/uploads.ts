@@ -3,7 +3,7 @@ import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Progress, ReportProgress, Upload, UploadWithParts } from '../../schemas/upload.ts'
 import { isAllowed, type Principal } from '../access/scopes.ts'
-import { findArtifact, isBlobSealed } from '../records/artifacts.ts'
+import { findArtifact, isBlobNeeded } from '../records/artifacts.ts'
 import type { Sql } from '../records/database.ts'
 import { appendUploadEvent } from '../records/events.ts'
 import { endOpen } from '../records/upload-endings.ts'
@@ -113,7 +113,7 @@ export async function discardBlob(
   record: UploadRecord,
 ): Promise<void> {
   if (record.storeSession === undefined) return
-  if (await isBlobSealed(intake.sql, record.blobKey)) return
+  if (await isBlobNeeded(intake.sql, record.blobKey)) return
   await intake.store.discard({
     key: record.blobKey,
     sizeBytes: record.sizeBytes,

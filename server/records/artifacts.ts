@@ -143,9 +143,18 @@ export async function findArtifacts(
   return rows.map((row) => formatStored(row).artifact)
 }
 
-/** Whether the bytes under this key are those of an artifact. */
+/** Whether the bytes under this key are those of an artifact, be they removed. */
 export async function isBlobSealed(sql: AnySql, blobKey: string): Promise<boolean> {
   const rows = await sql`select from artifact.artifact where blob_key = ${blobKey}`
+  return rows.length > 0
+}
+
+/** Whether the bytes under this key are those of an artifact, and were not removed. */
+export async function isBlobNeeded(sql: AnySql, blobKey: string): Promise<boolean> {
+  const rows = await sql`
+    select from artifact.artifact as sealed where blob_key = ${blobKey} and not exists (
+      select from artifact.log_leaf as leaf where leaf.kind = 'remove' and leaf.task = sealed.task
+        and leaf.run = sealed.run and leaf.name = sealed.name)`
   return rows.length > 0
 }
 

@@ -214,9 +214,16 @@ export async function findStranded(sql: AnySql, at: Date, limit: number): Promis
   return rows.map(parseRow)
 }
 
+/** Whether the bytes of an upload are those of an artifact, and were not removed. */
+const isNeeded = (sql: AnySql) => sql`
+  exists (select from artifact.artifact where blob_key = upload.blob_key) and not exists (
+    select from artifact.log_leaf as leaf where leaf.kind = 'remove' and leaf.task = upload.task
+      and leaf.run = upload.run and leaf.name = upload.name)`
+
 /**
  * Ended uploads whose bytes no artifact needs, ended before `before`. An upload sealed as a copy of
- * what was sealed before it is among them.
+ * what was sealed before it is among them, and one whose artifact was removed so soon that a late part
+ * could have brought the bytes back.
  */
 export async function findUnpurged(
   sql: AnySql,
@@ -225,8 +232,7 @@ export async function findUnpurged(
 ): Promise<UploadRecord[]> {
   const rows = await sql<UploadRow[]>`
     select ${columns(sql)} from artifact.upload as upload
-    where ended_at < ${before} and purged_at is null
-      and not exists (select from artifact.artifact where blob_key = upload.blob_key)
+    where ended_at < ${before} and purged_at is null and not (${isNeeded(sql)})
     order by ended_at limit ${limit}`
   return rows.map(parseRow)
 }
@@ -249,8 +255,7 @@ export async function markSealedPurged(sql: AnySql, before: Date, at: Date): Pro
       update artifact.upload set purged_at = ${at}
       where purged_at is null and id = any(array(
         select id from artifact.upload as upload
-        where ended_at < ${before} and purged_at is null and state = 'sealed'
-          and exists (select from artifact.artifact where blob_key = upload.blob_key)
+        where ended_at < ${before} and purged_at is null and state = 'sealed' and ${isNeeded(sql)}
         order by ended_at limit ${ENDED_AT_ONCE}))`
     if (count < ENDED_AT_ONCE) return
   }

@@ -12,7 +12,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { createBase64Slab, type Slab, takeBase64 } from '../../client/disk/slab.ts'
 import type { Artifact } from '../../schemas/artifact.ts'
-import { BATCH_MAX, type SealedBatch, type SmallArtifact } from '../../schemas/batch.ts'
+import {
+  BATCH_MAX,
+  type SealBatch,
+  type SealedBatch,
+  type SmallArtifact,
+} from '../../schemas/batch.ts'
 import { formatProblem, parseProblem } from '../../schemas/problem-document.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { checkMayUpload, type Principal } from '../access/scopes.ts'
@@ -21,7 +26,7 @@ import { alreadySealed } from '../intake/open.ts'
 import { ended, type Intake } from '../intake/session.ts'
 import { findArtifacts } from '../records/artifacts.ts'
 import { toDatabaseProblem } from '../records/database.ts'
-import { ensureRuns } from '../records/tasks.ts'
+import { allotRun, ensureRuns } from '../records/tasks.ts'
 import { insertVerifying, type NewVerifying, takeVerifying } from '../records/upload-endings.ts'
 import type { UploadRecord } from '../records/upload-row.ts'
 import { findUpload } from '../records/uploads.ts'
@@ -45,10 +50,14 @@ const POLL_MS = 100
 
 type Outcome = SealedBatch['outcomes'][number]
 
-interface Item {
+interface ReadItem {
   request: SmallArtifact
   bytes: Buffer
   claim: Claim
+}
+
+interface Item extends ReadItem {
+  request: SmallArtifact & { run: number }
 }
 
 /** Lets batches in by turns, small ones beside large ones. */
@@ -60,19 +69,21 @@ export function createTurns(): <T>(count: number, action: () => Promise<T>) => P
 
 /**
  * Seals what can be sealed, and says of every artifact what became of it, in the order of the
- * request. Repeating it with the same ids gives the same artifacts. Throws `unauthenticated`, and
- * what the database throws before anything was begun.
+ * request. Repeating it with the same ids gives the same artifacts, in the same run. Throws
+ * `unauthenticated`, what {@link allotRun} throws, and what the database throws before anything was
+ * begun.
  */
 export async function sealBatch(
   intake: Intake,
   sealer: Sealer,
   principal: Principal,
-  requests: readonly SmallArtifact[],
-): Promise<SealedBatch> {
+  { artifacts: requests, requestId }: Pick<SealBatch, 'artifacts' | 'requestId'>,
+): Promise<Pick<SealedBatch, 'outcomes'>> {
   const { token } = principal
   if (token === undefined) throw unauthenticated()
   const slab = createBase64Slab(requests.map(({ content }) => content))
-  const items = requests.map((request) => attempt(() => readItem(intake, principal, request, slab)))
+  const read = requests.map((request) => attempt(() => readItem(intake, principal, request, slab)))
+  const items = await placeAll(intake, read, requestId)
   const firsts = new Map<string, Item>()
   for (const item of items)
     if (!(item instanceof ArtifactError) && !firsts.has(item.request.id))
@@ -92,7 +103,7 @@ function readItem(
   principal: Principal,
   request: SmallArtifact,
   slab: Slab,
-): Item {
+): ReadItem {
   checkMayUpload(principal, request.task, request.name)
   const bytes = takeBase64(slab, request.content)
   const sizeBytes = BigInt(bytes.length)
@@ -109,6 +120,27 @@ function readItem(
     })
   const parts = bytes.length === 0 ? [] : [{ number: 1, sizeBytes: bytes.length, sha256: found }]
   return { request, bytes, claim: { sha256: found, sizeBytes, parts } }
+}
+
+/** Gives those that name no run the one that the request id allots, if any of them may be sealed at all. */
+async function placeAll(
+  { sql }: Intake,
+  items: readonly (ReadItem | ArtifactError)[],
+  requestId: string | undefined,
+): Promise<(Item | ArtifactError)[]> {
+  const isUnplaced = (item: ReadItem | ArtifactError): item is ReadItem =>
+    !(item instanceof ArtifactError) && item.request.run === undefined
+  const first = items.find(isUnplaced)
+  const allotted =
+    first === undefined || requestId === undefined
+      ? undefined
+      : (await allotRun(sql, first.request.task, requestId)).run.run
+  return items.map((item) => {
+    if (item instanceof ArtifactError) return item
+    const { run = allotted } = item.request
+    if (run === undefined) throw new Error(`An artifact of ${item.request.task} came without a run`)
+    return { ...item, request: { ...item.request, run } }
+  })
 }
 
 /** The artifacts to be, by id of the upload. */
@@ -164,7 +196,7 @@ function createMeeting(count: number) {
   }
 }
 
-function referenceOf({ task, run, name }: SmallArtifact): string {
+function referenceOf({ task, run, name }: Item['request']): string {
   return `${task}/${run}/${name}`
 }
 
@@ -298,7 +330,7 @@ function refused(error: ArtifactError): Outcome {
   return { outcome: 'refused', problem: formatProblem(error) }
 }
 
-function attempt(action: () => Item): Item | ArtifactError {
+function attempt(action: () => ReadItem): ReadItem | ArtifactError {
   try {
     return action()
   } catch (error) {

@@ -157,9 +157,8 @@ function createStore(
 
     handsOver: () => true,
 
-    async tidy() {
-      // Packs are looked after by themselves, and nothing else is shared.
-    },
+    // Packs are looked after by themselves, and nothing else is shared.
+    tidy: (onFault) => packs.mend(onFault),
 
     check: () =>
       onDisk(`use store ${folder}`, () =>

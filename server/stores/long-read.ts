@@ -31,10 +31,13 @@ export interface AheadSettings {
 const DEFAULT_SETTINGS: AheadSettings = {
   pieceBytes: 4 * 1024 ** 2,
   piecesMax: 8,
-  slowMs: 500,
+  slowMs: 1000,
   slowBytesPerSecond: 128 * 1024 ** 2,
   now: () => performance.now(),
 }
+
+/** Requests side by side cost processor time: they have to bring so many times what one stream did. */
+const GAIN_MIN = 1.2
 
 /** How ranges of one object are asked for. */
 export interface RangeOpener {
@@ -78,8 +81,8 @@ async function* readLong(
   let start = yield* passUntil(first.chunks, range.start, single, isPoor)
   if (start === end) return
   const pieced = createPace(settings)
-  // Each piece begins slowly: over a long way a stream that has found its speed may be the better one.
-  const isWorse = () => pieced.isJudged() && pieced.rate() < single.rate()
+  // Each piece begins slowly: over a long way a stream that has found its speed may be as good.
+  const isWorse = () => pieced.isJudged() && pieced.rate() < GAIN_MIN * single.rate()
   start = yield* readPieces(opener, { ...range, start, end }, settings, pool, pieced, isWorse)
   const rest = start === end ? undefined : await opener.open({ ...range, start, end })
   if (rest !== undefined) yield* rest.chunks

@@ -6,12 +6,15 @@
  *     keep: pack, fsync -> the blob's file -> … -> fsync of the files, long written by then -> pack removed
  *
  * A crash in between leaves the pack: the next start compares every blob with it and mends what is
- * torn or missing, before anybody can read. So a blob is durable from the moment its pack is.
+ * torn or missing, before anybody can read. So a blob is durable from the moment its pack is. Only a full
+ * disk does not keep a store from opening, since room is made by removing: what could not be mended
+ * stays in its pack until it is.
  */
 import { type FileHandle, open, readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { syncFolder } from '../../client/disk/durable.ts'
 import { errorCode } from '../../client/disk/local-error.ts'
+import { ArtifactError } from '../../schemas/problems.ts'
 import { makeFolder, removeFile } from './files.ts'
 import { mendBlob, pathOfBlob } from './filesystem-blobs.ts'
 import { formatPackRecord, parsePack } from './pack-record.ts'
@@ -32,6 +35,8 @@ export interface Packs extends AsyncDisposable {
   keep<T>(key: string, bytes: Uint8Array, write: () => Promise<T>): Promise<T>
   /** Makes sure that no pack brings the key back: for a blob that is to be removed. */
   forget(key: string): Promise<void>
+  /** Mends what a full disk kept from being mended. `onFault` hears what still cannot be. */
+  mend(onFault: (path: string, error: unknown) => void): Promise<void>
 }
 
 interface Pack {
@@ -43,6 +48,8 @@ interface Pack {
   keys: Set<string>
   /** Files of its blobs that are being written. */
   writes: Set<Promise<unknown>>
+  /** Whether some of its blobs may be torn or missing: it is all that there is of them. */
+  isUnmended: boolean
 }
 
 interface Waiting {
@@ -93,6 +100,11 @@ export async function openPacks(folder: string): Promise<Packs> {
       await writer.close(isOfKey)
       await settle(isOfKey)
     },
+    mend: (onFault) =>
+      inTurn(async () => {
+        for (const pack of packs.filter(({ isUnmended }) => isUnmended))
+          await mendPack(folder, pack).catch((error: unknown) => onFault(pack.path, error))
+      }),
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
       await writer.close(() => true)
@@ -170,7 +182,13 @@ async function createPack(place: string, number: number): Promise<Pack> {
   const path = join(place, `${number}.pack`)
   const handle = await open(path, 'wx', 0o600)
   await syncFolder(place)
-  return { path, handle, sizeBytes: 0, rounds: 0, keys: new Set(), writes: new Set() }
+  return { ...emptyPack(path), handle }
+}
+
+function emptyPack(path: string): Pack {
+  const keys = new Set<string>()
+  const writes = new Set<Promise<unknown>>()
+  return { path, handle: undefined, sizeBytes: 0, rounds: 0, keys, writes, isUnmended: false }
 }
 
 async function append(pack: Pack, group: readonly Waiting[]): Promise<void> {
@@ -186,6 +204,7 @@ async function append(pack: Pack, group: readonly Waiting[]): Promise<void> {
 
 /** Puts the blobs of a closed pack onto the disk, then lets go of it. */
 async function settlePack(folder: string, pack: Pack): Promise<void> {
+  if (pack.isUnmended) await mendPack(folder, pack)
   // Those that are only now being written would be missed.
   await Promise.allSettled(pack.writes)
   const folders = new Set<string>()
@@ -209,15 +228,34 @@ async function replay(folder: string, place: string): Promise<Pack[]> {
   const packs: Pack[] = []
   for (const name of await readdir(place)) {
     if (!PACK_NAME.test(name)) continue
-    const path = join(place, name)
-    const keys = new Set<string>()
-    for (const { key, bytes } of parsePack(await readFile(path))) {
-      await mendBlob(folder, key, bytes)
-      keys.add(key)
-    }
-    packs.push({ path, handle: undefined, sizeBytes: 0, rounds: 0, keys, writes: new Set() })
+    const pack = emptyPack(join(place, name))
+    await mendPack(folder, pack).catch((error: unknown) => {
+      if (!isFull(error)) throw error
+    })
+    packs.push(pack)
   }
   return packs
+}
+
+/** Mends the blobs of a pack that a crash left; throws after the last one what the first failed with. */
+async function mendPack(folder: string, pack: Pack): Promise<void> {
+  let failure: { error: unknown } | undefined
+  pack.isUnmended = true
+  for (const { key, bytes } of parsePack(await readFile(pack.path))) {
+    pack.keys.add(key)
+    await mendBlob(folder, key, bytes).catch((error: unknown) => {
+      // One that is too large may leave room for the next one.
+      if (!isFull(error)) throw error
+      failure ??= { error }
+    })
+  }
+  if (failure !== undefined) throw failure.error
+  pack.isUnmended = false
+}
+
+function isFull(error: unknown): boolean {
+  const cause = error instanceof ArtifactError ? error.cause : error
+  return ['ENOSPC', 'EDQUOT'].includes(errorCode(cause) ?? '')
 }
 
 const numberOf = (path: string) => Number.parseInt(path.split(/[/\\]/).at(-1) ?? '', 10)

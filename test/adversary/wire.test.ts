@@ -93,8 +93,8 @@ beforeEach(async () => {
 })
 
 const isBytes = ({ path }: Passing) => path.startsWith('/v1/blobs/')
-const isRecord = ({ path }: Passing) => path.endsWith('/artifacts/a.bin')
-const isParts = ({ path }: Passing) => path.endsWith('/a.bin/parts')
+/** The answer that has record, part digests and grant. */
+const isRecord = ({ path }: Passing) => path.endsWith('/delivery/a.bin')
 
 const withText = (reply: Passing, change: (text: string) => string): Passing => ({
   ...reply,
@@ -104,6 +104,11 @@ const withBytes = (reply: Passing, change: (body: Buffer) => Buffer): Passing =>
   ...reply,
   body: change(reply.body),
 })
+/** Takes away the bytes that come with the record, so that they are fetched from the store. */
+const withoutBytes = (reply: Passing) =>
+  isRecord(reply)
+    ? withText(reply, (text) => text.replace(/"content":"[^"]*"/, '"content":""'))
+    : undefined
 const digit = (text: string) => (text === '0' ? '1' : '0')
 
 async function expectRefused(exit: number = EXITS.integrity): Promise<void> {
@@ -130,7 +135,7 @@ describe('get() through somebody in the middle', () => {
               body[place] = (body[place] ?? 0) ^ 0x80
               return body
             })
-          : undefined
+          : withoutBytes(reply)
       await expectRefused()
     }
   })
@@ -139,7 +144,9 @@ describe('get() through somebody in the middle', () => {
     [
       'bytes that go on',
       (reply) =>
-        isBytes(reply) ? withBytes(reply, (body) => Buffer.concat([body, body])) : undefined,
+        isBytes(reply)
+          ? withBytes(reply, (body) => Buffer.concat([body, body]))
+          : withoutBytes(reply),
     ],
     [
       'another digest of the whole',
@@ -163,21 +170,21 @@ describe('get() through somebody in the middle', () => {
     [
       'another digest of a part',
       (reply) =>
-        isParts(reply)
+        isRecord(reply)
           ? withText(reply, (text) => text.replace(content.parts[1]?.sha256 ?? '-', 'b'.repeat(64)))
           : undefined,
     ],
     [
       'a part left out',
       (reply) =>
-        isParts(reply)
+        isRecord(reply)
           ? withText(reply, (text) => text.replace(/\{"number":3[^}]*\}/, '').replace(',]', ']'))
           : undefined,
     ],
     [
       'part numbers exchanged',
       (reply) =>
-        isParts(reply)
+        isRecord(reply)
           ? withText(reply, (text) =>
               text
                 .replace('"number":1', '"number":X')
@@ -203,7 +210,7 @@ describe('get() through somebody in the middle', () => {
     ['by a byte', (body) => body.subarray(1)],
     ['to nothing', () => Buffer.alloc(0)],
   ])('takes bytes cut short %s for a line that broke, and keeps none', async (_, change) => {
-    tamper = (reply) => (isBytes(reply) ? withBytes(reply, change) : undefined)
+    tamper = (reply) => (isBytes(reply) ? withBytes(reply, change) : withoutBytes(reply))
     await expectRefused(EXITS.unreachable)
   })
 
@@ -213,18 +220,34 @@ describe('get() through somebody in the middle', () => {
         const changed =
           sha256.slice(0, place) + digit(sha256.charAt(place)) + sha256.slice(place + 1)
         tamper = (reply) =>
-          isRecord(reply) || isParts(reply)
-            ? withText(reply, (text) => text.replaceAll(sha256, changed))
-            : undefined
+          isRecord(reply) ? withText(reply, (text) => text.replaceAll(sha256, changed)) : undefined
         await expectRefused()
       }
+    }
+  })
+
+  it('takes no byte that differs of those that come with the record', async () => {
+    const text = content.bytes.toString('base64')
+    for (let place = 0; place < content.bytes.length; place += 1) {
+      const other = Buffer.from(content.bytes)
+      other[place] = (other[place] ?? 0) ^ 0x80
+      let spoiled = 0
+      tamper = (reply) => {
+        if (!isRecord(reply)) return undefined
+        spoiled += 1
+        return withText(reply, (body) => body.replace(text, other.toString('base64')))
+      }
+      // They come from the store then.
+      await get(connection, target, { output: work.at(`out-${place}`) })
+      expect(spoiled).toBe(1)
+      expect((await readFile(work.at(`out-${place}`))).equals(content.bytes)).toBe(true)
     }
   })
 
   it('heals a part that was spoiled once, by getting it again', async () => {
     let spoiled = 0
     tamper = (reply) => {
-      if (!isBytes(reply) || spoiled > 0) return undefined
+      if (!isBytes(reply) || spoiled > 0) return withoutBytes(reply)
       spoiled += 1
       return withBytes(reply, (body) => body.fill(0, 0, 1).fill(1, 1, 2))
     }

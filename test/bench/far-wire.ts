@@ -24,7 +24,7 @@ const QUEUE_PACKETS = 10_000
 export interface Wire extends AsyncDisposable {
   servers: string
   clients: string
-  /** Of the program that is the wire; with SIGUSR1 what it loses begins anew. */
+  /** Of the program that is the wire; with SIGUSR1 what it loses begins anew, with SIGUSR2 as other weather. */
   pid: number
 }
 

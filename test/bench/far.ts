@@ -15,7 +15,7 @@ import { type Field, openField } from './field.ts'
 import { makeFile, makeFolder } from './loads.ts'
 import type { FarLoad, FarWire, Options } from './options.ts'
 import { Measured } from './readme-tables.ts'
-import { type Row, runRounds, type Verb } from './rounds.ts'
+import { type Row, runRounds, type Surroundings, type Verb } from './rounds.ts'
 import type { Voice } from './section.ts'
 import { cleanWhenStopped } from './stopping.ts'
 import { formatTable, spread } from './table.ts'
@@ -84,15 +84,18 @@ async function measureInside(
     bytes: options.farBytes,
     host: NEAR_ADDRESS,
   })
-  // Every run meets the same weather.
+  // All tools meet the same weather, and another one in the next round: a single packet decides much.
   const begin = ['bash', '-c', 'kill -USR1 "$0" && exec "$@"', String(pid)]
   const over: Over = {
     field,
     options: far,
     voice,
-    prefix: [...begin, 'ip', 'netns', 'exec', clients],
+    surroundings: {
+      prefix: [...begin, 'ip', 'netns', 'exec', clients],
+      beginRound: () => void process.kill(pid, 'SIGUSR2'),
+    },
   }
-  const wire = `${DELAY_MS * 2} ms there and back, ${LOSS_PERCENT} % of packets lost at random each way, the same for every run`
+  const wire = `${DELAY_MS * 2} ms there and back, ${LOSS_PERCENT} % of packets lost at random each way, the same for every tool and others in every round`
   const about = `${wire} · ${options.farControl}, packets of 1,500 bytes · ${field.about}`
   for (const load of options.farLoads)
     for (const verb of options.farVerbs) {
@@ -107,7 +110,7 @@ interface Over {
   options: Options
   voice: Voice
   /** Of every command: it runs on the other end. */
-  prefix: readonly string[]
+  surroundings: Surroundings
 }
 
 const MEASURES: Record<FarLoad, (verb: Verb, over: Over) => Promise<FarRow[]>> = {
@@ -138,9 +141,9 @@ async function measureLoad(
   verb: Verb,
   tools: readonly Tool[],
   load: Load,
-  { options, voice, prefix }: Over,
+  { options, voice, surroundings }: Over,
 ): Promise<FarRow[]> {
-  const { rows } = await runRounds(verb, tools, load, options.rounds, voice.report, prefix)
+  const { rows } = await runRounds(verb, tools, load, options.rounds, voice.report, surroundings)
   await rm(load.path, { recursive: true })
   const { title, bytes } = load
   return rows.map((row) => ({ ...row, load: { title, bytes } }))

@@ -27,8 +27,15 @@ export interface Row {
 /** Told before each run, for people who wait. */
 export type Report = (text: string) => void
 
+export interface Surroundings {
+  /** Words before every command. */
+  prefix?: readonly string[]
+  /** Called before the first tool of a round. */
+  beginRound?: () => void
+}
+
 /**
- * Measures all tools that can do it, each command behind a prefix if there is one. A tool that fails
+ * Measures all tools that can do it. A tool that fails
  * says so and takes no further part.
  */
 export async function runRounds(
@@ -37,7 +44,7 @@ export async function runRounds(
   load: Load,
   rounds: number,
   report: Report,
-  prefix: readonly string[] = [],
+  { prefix = [], beginRound }: Surroundings = {},
 ): Promise<Result> {
   const target = join(dirname(load.path), 'copy')
   const taking: { row: Row; tool: Tool; step: Step }[] = []
@@ -54,7 +61,8 @@ export async function runRounds(
     }
     rows.push(row)
   }
-  for (let round = 1; round <= rounds; round++)
+  for (let round = 1; round <= rounds; round++) {
+    beginRound?.()
     for (const { row, tool, step } of taking)
       if (row.failure === undefined)
         try {
@@ -65,6 +73,7 @@ export async function runRounds(
         } catch (error) {
           fail(row, error, report)
         }
+  }
   for (const { step } of taking) await step.end?.()
   const { path: _, ...about } = load
   return { verb, load: about, rows }

@@ -4,7 +4,7 @@
 
 makes both devices, prints "ready", and passes packets until its standard input ends. For kernels
 without netem. Each direction loses by chances of its own from a fixed seed, which begin anew with
-SIGUSR1: the n-th packet after it has the same fate every time.
+SIGUSR1: the n-th packet after it has the same fate every time, until SIGUSR2 brings other weather.
 """
 import fcntl
 import math
@@ -75,12 +75,19 @@ def main():
     other = {first: second, second: first}
     chances = {first: random.Random(), second: random.Random()}
 
+    weather = 0
+
     def begin_anew(*_):
-        for seed, chance in enumerate(chances.values()):
+        for seed, chance in enumerate(chances.values(), weather * len(chances)):
             chance.seed(seed)
+
+    def change(*_):
+        nonlocal weather
+        weather += 1
 
     begin_anew()
     signal.signal(signal.SIGUSR1, begin_anew)
+    signal.signal(signal.SIGUSR2, change)
     hurry()
     ends = select.poll()
     for each in (first, second, 0):

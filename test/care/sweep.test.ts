@@ -1,8 +1,10 @@
 /** A name is burnt by a seal alone: not by what failed, was aborted, or was left behind. */
-import { access, readdir } from 'node:fs/promises'
+import { access, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { abortUpload, discardBlob } from '../../server/intake/uploads.ts'
+import { makeStatement } from '../../server/log/statements.ts'
+import { findArtifact } from '../../server/records/artifacts.ts'
 import { sealBatch } from '../../server/seal/batch.ts'
 import { codesOf, makeSmall } from '../support/batch.ts'
 import { openStage, type Stage } from '../support/stage.ts'
@@ -109,10 +111,31 @@ describe('sweep()', () => {
       })
     await using sealer = stage.openSealer()
     const small = makeSmall({ ...target, name: 'c' }, 'small', { id })
-    const { outcomes } = await sealBatch(stage.intake, sealer, stage.principal, [small])
+    const { outcomes } = await sealBatch(stage.intake, sealer, stage.principal, {
+      artifacts: [small],
+    })
     expect(codesOf(outcomes)).toEqual(['upload_conflict'])
     await discardBlob(stage.intake, { ...before, state: 'aborted' })
     expect(await isOnDisk(blobKey)).toBe(true)
+  })
+
+  it('removes once more what a late part brought back after its artifact was removed', async () => {
+    const { task, run, name } = { task: 'keep', run: 2, name: 'a' }
+    const { id, blobKey } = await stage.openAndSend({ task, run, name }, content)
+    await stage.seal(id, content)
+    const stored = await findArtifact(stage.intake.sql, task, run, name)
+    if (stored === undefined) throw new Error('It is not sealed')
+    await makeStatement(stage.intake, stored, { kind: 'remove', reason: 'erased' }, id)
+    expect(await isOnDisk(blobKey)).toBe(false)
+    // As a store does that takes a request for as long as its signature is good.
+    await writeFile(join(stage.folder, blobKey), content.bytes)
+    stage.wait(15 * 60)
+    await stage.sweep()
+    expect(await isOnDisk(blobKey)).toBe(true)
+    stage.wait(61)
+    await stage.sweep()
+    expect(await isOnDisk(blobKey)).toBe(false)
+    expect(await stage.isSealed({ task, run, name })).toBe(true)
   })
 
   it('lets the second copy of the same content go, and keeps the first', async () => {

@@ -99,7 +99,8 @@ describe('a room', () => {
 })
 
 /** One answer of contents at a time, or one batch. */
-const ONE_AT_A_TIME = { bytes: 5 * MIB, paceMs: 100, paceBytes: 64 * 1024 }
+const ONE_AT_A_TIME = { requestMemoryBytes: String(5 * MIB) }
+const SOON = { paceMs: 100 }
 const COUNT = 24
 const names = Array.from({ length: COUNT }, (_, index) => `f${index}`)
 const batch = (task: string) =>
@@ -110,7 +111,7 @@ const batch = (task: string) =>
 describe('a server with little memory for large requests', () => {
   let server: TestServer
   beforeAll(async () => {
-    server = await startTestServer({ room: ONE_AT_A_TIME })
+    server = await startTestServer({ settings: ONE_AT_A_TIME, room: SOON })
     await sendBatch(server, batch('held'))
   })
   afterAll(() => server[Symbol.asyncDispose]())

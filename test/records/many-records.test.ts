@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createTileCache } from '../../server/log/tile-cache.ts'
-import { createReceiptMaker } from '../../server/log/tiles.ts'
+import { createProver } from '../../server/log/tiles.ts'
 import { openDatabase, type Sql } from '../../server/records/database.ts'
 import { deleteEvents } from '../../server/records/events.ts'
 import { type LeafRow, readHead, readLeaves, readTileHashes } from '../../server/records/log.ts'
@@ -183,7 +183,7 @@ test('receipts share what lies above their tiles', async () => {
   const first = await readLeaves(database.admin, 5000, 5001)
   const other = await readLeaves(database.admin, 9000, 9001)
   const make = (rows: LeafRow[]) => (sql: Sql) =>
-    Promise.all(rows.map(createReceiptMaker(sql, head, tiles)))
+    Promise.all(rows.map(createProver(sql, head, tiles).receiptOf))
   expect(await onlyFew(60, make(first))).toHaveLength(1)
   expect(await onlyFew(10, make(other))).toHaveLength(1)
 })

@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(() => stack.disposeAsync())
 
 const seal = async (sealer: Sealer, batch: SmallArtifact[]) =>
-  codesOf((await sealBatch(stage.intake, sealer, principal, batch)).outcomes)
+  codesOf((await sealBatch(stage.intake, sealer, principal, { artifacts: batch })).outcomes)
 
 async function readSealed(task: string, name: string): Promise<string> {
   const found = await findArtifact(stage.intake.sql, task, 0, name)
@@ -76,7 +76,7 @@ describe('sealBatch() over S3', () => {
     ] as const) {
       const trusting = { ...intake, settings: { ...intake.settings, policy } }
       const batch = [makeSmall({ task: 'look', name: policy }, 'longer than it looks')]
-      const { outcomes } = await sealBatch(trusting, sealer, principal, batch)
+      const { outcomes } = await sealBatch(trusting, sealer, principal, { artifacts: batch })
       expect(codesOf(outcomes)).toEqual([code])
     }
   })

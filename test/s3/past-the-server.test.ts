@@ -15,6 +15,8 @@ import type { ServeProcess } from '../support/serve-process.ts'
 
 const PART_BYTES = 5 * MIB
 const SIZE_BYTES = 8 * PART_BYTES
+/** What a stream had brought into memory when it was given up for pieces side by side. */
+const DROPPED_BYTES = 4 * MIB
 /** Requests, grants, reports, events and log lines of one upload and one get. */
 const TALK_BYTES = MIB
 
@@ -67,7 +69,7 @@ describe('a server on a bucket', () => {
   it('reads an artifact once before it seals it, and sends none of it', async () => {
     const { upload, get } = await carry('reread/0', SIZE_BYTES, '--policy', 'reread')
     expect(upload.read).toBeGreaterThan(SIZE_BYTES)
-    expect(upload.read).toBeLessThan(SIZE_BYTES + TALK_BYTES)
+    expect(upload.read).toBeLessThan(SIZE_BYTES + DROPPED_BYTES + TALK_BYTES)
     for (const bytes of [upload.written, get.read, get.written])
       expect(bytes).toBeLessThan(TALK_BYTES)
   })

@@ -49,6 +49,22 @@ async function readFolder(name: string): Promise<Record<string, string>> {
 const expected = (task: string, names = NAMES) =>
   Object.fromEntries(names.map((name) => [name, contentOf(task, name)]))
 
+describe('one small file in a bucket', () => {
+  it('goes and comes by the server, by one request each', async () => {
+    await writeFile(join(cli.folder, 'lone'), 'lone')
+    const before = new Set(await s3.bucket.listKeys())
+    expect(await cli.run(['upload', 'lone', 'lone/0'])).toMatchObject({ exit: 0 })
+    expect((await s3.bucket.listKeys()).filter((key) => !before.has(key))).toHaveLength(1)
+    const got = await cli.run(['get', 'lone/0/lone', '-o', 'lone-copy', '--verify'])
+    expect(got).toMatchObject({ exit: 0 })
+    expect(await readFile(join(cli.folder, 'lone-copy'), 'utf8')).toBe('lone')
+    expect(server.requests('sealBatch')).toHaveLength(1)
+    expect(server.requests('getDelivery')).toHaveLength(1)
+    for (const endpoint of ['openUpload', 'getContent'])
+      expect(server.requests(endpoint)).toEqual([])
+  })
+})
+
 describe('a folder of small files in a bucket', () => {
   it('is one object, and comes back verified without a look at any other', async () => {
     await upload('together')

@@ -21,7 +21,7 @@ const principal: Principal = {
   scopes: ['admin'],
 }
 const seal = async (sealer: Sealer, batch: SmallArtifact[]) =>
-  codesOf((await sealBatch(stage.intake, sealer, principal, batch)).outcomes)
+  codesOf((await sealBatch(stage.intake, sealer, principal, { artifacts: batch })).outcomes)
 const makeBatch = (task: string) =>
   ['a', 'b', 'c'].map((name) => makeSmall({ task, name }, `${task} ${name}`))
 const keyOf = ({ id }: SmallArtifact) => `blobs/${id.slice(-2)}/${id}`

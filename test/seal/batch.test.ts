@@ -1,7 +1,7 @@
 /** `POST /v1/artifacts`: every artifact of a batch is sealed or refused by itself. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { BATCH_CONTENT_BYTES_MAX, BATCH_MAX } from '../../schemas/batch.ts'
+import { BATCH_CONTENT_BYTES_MAX, BATCH_MAX, SealedBatch } from '../../schemas/batch.ts'
 import { codesOf, countRecords, makeSmall, sendBatch } from '../support/batch.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { addressOf, makeContent, openTestUpload, sealContent, useGrant } from '../support/upload.ts'
@@ -57,6 +57,61 @@ describe('sealBatch()', () => {
       expiresAt: '',
     })
     expect(bytes.bytes.toString()).toBe('content 7')
+  })
+
+  it('allots one run to those that name none, and the same one again', async () => {
+    const artifacts = ['a', 'b'].map((each) =>
+      makeSmall({ task: 'allotted', name: each }, each, { run: undefined }),
+    )
+    const body = { artifacts, requestId: randomUUID() }
+    const first = await server.request('POST', '/v1/artifacts', { body })
+    const again = await server.request('POST', '/v1/artifacts', { body })
+    const references = (reply: typeof first) =>
+      SealedBatch.parse(reply.body).outcomes.map((one) =>
+        one.outcome === 'sealed' ? one.artifact.reference : one.problem.code,
+      )
+    expect(references(first)).toEqual(['allotted/0/a', 'allotted/0/b'])
+    expect(references(again)).toEqual(references(first))
+    const next = { artifacts: [makeSmall({ task: 'allotted' }, 'c', { run: undefined })] }
+    const other = { ...next, requestId: randomUUID() }
+    const third = await server.request('POST', '/v1/artifacts', { body: other })
+    expect(references(third)).toEqual(['allotted/1/a'])
+  })
+
+  it('asks for a run, or for an id that allots one of one task', async () => {
+    const without = (task: string) => makeSmall({ task }, task, { run: undefined })
+    for (const body of [
+      { artifacts: [without('nowhere')] },
+      { artifacts: [without('one'), without('other')], requestId: randomUUID() },
+    ]) {
+      const { status } = await server.request('POST', '/v1/artifacts', { body })
+      expect(status).toBe(400)
+    }
+  })
+
+  it('allots no run for what it refuses', async () => {
+    const token = await server.createToken(['upload:mine/**'])
+    const foreign = makeSmall({ task: 'foreign' }, 'x', { run: undefined })
+    const wrong = { ...foreign, task: 'mine', sha256: 'a'.repeat(64) }
+    for (const [artifact, code] of [
+      [foreign, 'forbidden'],
+      [wrong, 'digest_mismatch'],
+    ] as const) {
+      const body = { artifacts: [artifact], requestId: randomUUID() }
+      const reply = await server.request('POST', '/v1/artifacts', { body, token })
+      expect(codesOf(SealedBatch.parse(reply.body).outcomes)).toEqual([code])
+      const runs = await server.request('GET', `/v1/tasks/${artifact.task}/runs`)
+      expect(runs.status).toBe(404)
+    }
+  })
+
+  it('brings no receipts where nobody signs', async () => {
+    const body = { artifacts: [makeSmall({ task: 'unsigned' }, 'x')], receipts: true, since: 1 }
+    const reply = await server.request('POST', '/v1/artifacts', { body })
+    const { outcomes, consistency } = SealedBatch.parse(reply.body)
+    expect(outcomes).toMatchObject([{ outcome: 'sealed' }])
+    expect(outcomes[0]).not.toHaveProperty('receipt')
+    expect(consistency).toBeUndefined()
   })
 
   it('seals an artifact without content', async () => {

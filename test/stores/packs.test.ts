@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { pathOfBlob, writeBlob } from '../../server/stores/filesystem-blobs.ts'
 import { formatPackRecord, parsePack } from '../../server/stores/pack-record.ts'
 import { openPacks, type Packs } from '../../server/stores/packs.ts'
+import { mountSmallDisk } from '../support/small-disk.ts'
 import { makeWorkFolder, type WorkFolder } from '../support/work-folder.ts'
 
 let work: WorkFolder
@@ -73,6 +74,39 @@ describe('openPacks()', () => {
     await using _packs = await openPacks(work.path)
     await expectAll(4)
     expect(await readdir(work.at('blobs', '0a'))).toHaveLength(4)
+  })
+
+  it('opens on a full disk, keeps what it cannot mend, and mends it when there is room', async ({
+    skip,
+  }) => {
+    using disk = await mountSmallDisk(work.at('disk'), 64 * 1024)
+    if (disk === undefined) {
+      if (process.env.CI) throw new Error('No small disk can be mounted, and CI must run this')
+      return skip('no small disk can be mounted here (root is needed)')
+    }
+    const folder = work.at('disk')
+    const bytes = Buffer.alloc(20_000, 'lost')
+    const [lost, filler] = [pathOfBlob(folder, keyOf(1)), work.at('disk', 'filler')]
+    {
+      await using packs = await openPacks(folder)
+      await packs.keep(keyOf(1), bytes, () => writeBlob(folder, keyOf(1), bytes))
+    }
+    await unlink(lost)
+    await writeFile(filler, Buffer.alloc(60_000)).catch(() => undefined)
+    await using packs = await openPacks(folder)
+    const faults: unknown[] = []
+    await packs.mend((path, error) => faults.push(path, error))
+    expect(faults).toEqual([
+      work.at('disk', 'packs', '1.pack'),
+      expect.objectContaining({ message: expect.stringContaining('no space is left') }),
+    ])
+    await expect(packs.forget(keyOf(1))).rejects.toThrow('no space is left')
+    expect(await readdir(work.at('disk', 'packs'))).toEqual(['1.pack'])
+    await unlink(filler)
+    await packs.mend((_, error) => {
+      throw error
+    })
+    expect(await readFile(lost)).toEqual(bytes)
   })
 
   it('never brings back what was removed', async () => {

@@ -57,7 +57,7 @@ describe('read()', () => {
     await using proxy = await openS3Proxy(getTestS3().endpoint, {
       cutAfter: (method) => (method === 'GET' && ++cuts <= 3 ? 3_000_000 : undefined),
     })
-    await using store = await open({ endpoint: proxy.endpoint })
+    await using store = await open({ endpoint: proxy.endpoint, ahead: { piecesMax: 0 } })
     const { session, blob } = await storeSample({ ...subject, store }, sample)
     cuts = 0
     const found = await readAll(store.read(session.key, blob.tag, { expectedBytes }))
@@ -76,7 +76,7 @@ describe('read()', () => {
       },
       changeStatus: (method, _path, status) => (method === 'GET' && refusals-- > 0 ? 503 : status),
     })
-    await using store = await open({ endpoint: proxy.endpoint })
+    await using store = await open({ endpoint: proxy.endpoint, ahead: { piecesMax: 0 } })
     const { session, blob } = await storeSample({ ...subject, store }, sample)
     const read = async (options: Parameters<typeof store.read>[2], count: number) => {
       seen.length = 0

@@ -1,22 +1,10 @@
-import { execFileSync } from 'node:child_process'
-import { mkdir, readdir } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { connect, get, upload } from '../../client/client.ts'
 import { writeBytes } from '../support/content.ts'
 import { startTestServer } from '../support/server.ts'
+import { mountSmallDisk } from '../support/small-disk.ts'
 import { makeWorkFolder } from '../support/work-folder.ts'
-
-/** A folder on a disk of its own that holds this much; `undefined` where none can be mounted. */
-async function mountSmallDisk(path: string, sizeBytes: number): Promise<Disposable | undefined> {
-  await mkdir(path)
-  try {
-    const options = ['-t', 'tmpfs', '-o', `size=${sizeBytes}`, 'tmpfs', path]
-    execFileSync('mount', options, { stdio: 'ignore' })
-  } catch {
-    return undefined
-  }
-  return { [Symbol.dispose]: () => execFileSync('umount', [path]) }
-}
 
 describe('get() onto a full disk', () => {
   it('says so, and leaves nothing behind', async ({ skip }) => {

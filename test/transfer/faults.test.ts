@@ -4,8 +4,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { connect, get, upload } from '../../client/client.ts'
 import type { Connection } from '../../client/transfer/connection.ts'
 import { sha256Of } from '../../client/verify/digest.ts'
-import { ArtifactParts } from '../../schemas/artifact.ts'
 import { writeBytes } from '../support/content.ts'
+import { readDelivery } from '../support/delivery.ts'
 import {
   type Fault,
   type FaultProxy,
@@ -220,20 +220,21 @@ describe('get() through a bad network', () => {
 
   it('refuses a record whose part digests were changed on their way', async () => {
     await uploadFile()
-    proxy.fault = (request) =>
-      ends('/parts')(request) ? { kind: 'answer', status: 200, body: '{"parts":[]}' } : undefined
+    const honest = await readDelivery(server, target())
+    const answer = (parts: typeof honest.parts) => {
+      const body = JSON.stringify({ ...honest, parts })
+      proxy.fault = (request) =>
+        ends('/delivery/file')(request) ? { kind: 'answer', status: 200, body } : undefined
+    }
+    answer([])
     await expect(get(connection, target(), { output: work.at('out') })).rejects.toMatchObject({
       code: 'bad_reply',
     })
-    const path = `/v1/tasks/faults-${task}/runs/0/artifacts/file/parts`
-    const honest = ArtifactParts.parse((await server.request('GET', path)).body)
     for (const number of [1, 2, 3]) {
       const parts = honest.parts.map((part) =>
         part.number === number ? { ...part, sha256: flipDigit(part.sha256) } : part,
       )
-      const body = JSON.stringify({ ...honest, parts })
-      proxy.fault = (request) =>
-        ends('/parts')(request) ? { kind: 'answer', status: 200, body } : undefined
+      answer(parts)
       await expect(get(connection, target(), { output: work.at('out') })).rejects.toMatchObject({
         code: 'part_mismatch',
         message: expect.stringContaining(`part ${number}`),

@@ -8,6 +8,9 @@ import { startTestServer, type TestServer } from '../support/server.ts'
 
 const NAMES = Array.from({ length: 7 }, (_, index) => `f${index}`)
 const WANTED = { task: 'listed', run: 'latest', prefix: undefined } as const
+const rethrow = (error: unknown) => {
+  throw error
+}
 const { signal } = new AbortController()
 
 let server: TestServer
@@ -30,7 +33,7 @@ describe('openListing()', () => {
     const listing = await openListing(connection, WANTED, signal, { page: 2, kept })
     expect(listing).toMatchObject({ run: 0, count: 7, sizeBytes: 14n })
     const names: string[] = []
-    for await (const page of listing.pages()) names.push(...page.map(({ name }) => name))
+    for await (const page of listing.groups(rethrow)) names.push(...page.map(({ name }) => name))
     expect(names).toEqual(NAMES)
   })
 
@@ -43,7 +46,7 @@ describe('openListing()', () => {
     const listing = await openListing(connection, wanted, signal, { page: 2, kept: 3 })
     await sendBatch(server, [makeSmall({ task: 'moving', run: 1, name: 'f9' }, 'later')])
     const runs: number[] = []
-    for await (const page of listing.pages()) runs.push(...page.map(({ run }) => run))
+    for await (const page of listing.groups(rethrow)) runs.push(...page.map(({ run }) => run))
     expect(runs).toEqual(NAMES.map(() => 0))
   })
 
@@ -51,6 +54,6 @@ describe('openListing()', () => {
     const wanted = { ...WANTED, prefix: 'other' }
     const listing = await openListing(connection, wanted, signal)
     expect(listing).toMatchObject({ run: undefined, count: 0 })
-    for await (const page of listing.pages()) expect(page).toEqual([])
+    for await (const page of listing.groups(rethrow)) expect(page).toEqual([])
   })
 })

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { connect, get, upload } from '../../client/client.ts'
+import { connect, get, getRun, upload, uploadAll } from '../../client/client.ts'
 import { type Budget, createBudget } from '../../client/transfer/budget.ts'
 import type { Connection, Timing } from '../../client/transfer/connection.ts'
 import { getVouched } from '../../client/transfer/get.ts'
@@ -181,6 +181,26 @@ describe('get() over a far network', () => {
     await getVouched(budget, far, { ...claim, checks: [] }, { output: work.at('out') })
     expect(countLanes(budget)).toBeLessThan(before)
     expect(await readFile(work.at('out'))).toEqual(bytes)
+  })
+})
+
+describe('a folder of small files over a far network', () => {
+  it('goes up and comes back by several requests side by side', async () => {
+    await using far = connectAs(FAR)
+    const files = Array.from({ length: 24 }, (_, index) => `file-${index}`)
+    for (const name of files) await writeBytes(work.at(name), 16_384, name)
+    const entries = files.map((name) => ({ file: work.at(name), name }))
+    const before = proxy.seen.length
+    const sent = await uploadAll(far, entries, { task: 'many' })
+    expect([sent.done.length, sent.failed]).toEqual([24, []])
+    const batches = proxy.seen.slice(before).filter(({ path }) => path === '/v1/artifacts')
+    // Of each of these 64 KiB three quarters are content at most.
+    expect(batches.length).toBeGreaterThan(4)
+    const got = await getRun(far, 'many', 0, work.at('out'))
+    expect([got.done.length, got.failed]).toEqual([24, []])
+    expect(proxy.seen.filter(({ path }) => path.endsWith('/contents')).length).toBeGreaterThan(4)
+    for (const name of files)
+      expect(await readFile(work.at('out', name))).toEqual(await readFile(work.at(name)))
   })
 })
 

@@ -6,6 +6,7 @@ import { judgeEvidence, parseEvidence } from '../../client/verify/history.ts'
 import { trustLog } from '../../client/verify/policy.ts'
 import { parseReceipt } from '../../client/verify/proof.ts'
 import { type Cli, openCli } from '../support/cli.ts'
+import { forgeDelivery } from '../support/delivery.ts'
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'
 import { forgeLog, stealSigner } from '../support/forged-log.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
@@ -53,9 +54,11 @@ describe('artifact get', () => {
       signer,
     )
     const receipt = await forged.receipt(1)
+    const target = { task: 'forked', run: 0, name: 'two' }
+    const delivery = await forgeDelivery(server, target, receipt)
     proxy.fault = ({ path }) =>
-      path.endsWith('/receipt')
-        ? { kind: 'answer', status: 200, body: receipt }
+      path.includes('/delivery/')
+        ? { kind: 'answer', status: 200, body: delivery }
         : path.endsWith('/contents')
           ? { kind: 'answer', status: 200, body: forgeContents(receipt) }
           : forged.answer(path)
@@ -81,8 +84,12 @@ describe('artifact get', () => {
 
   it('ends with 3 when another key signs, and when the log is gone', async () => {
     await uploadLeaf('four')
-    proxy.fault = ({ path }) =>
-      /\/receipt$|^\/v1\/log$/.test(path) ? { kind: 'answer', status: 404 } : undefined
+    const target = { task: 'forked', run: 0, name: 'four' }
+    const body = await forgeDelivery(server, target, null)
+    proxy.fault = ({ path }) => {
+      if (path.includes('/delivery/')) return { kind: 'answer', status: 200, body }
+      return /\/receipt$|^\/v1\/log$/.test(path) ? { kind: 'answer', status: 404 } : undefined
+    }
     const gone = await cli.run(['get', 'forked/0/four', '-o', 'gone'])
     expect(gone.exit).toBe(3)
     expect(await readdir(cli.folder)).not.toContain('gone')

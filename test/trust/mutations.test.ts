@@ -16,6 +16,7 @@ import { parseReceipt } from '../../client/verify/proof.ts'
 import { LOG_CHECKS } from '../../client/verify/verifier.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { makeBytes } from '../support/content.ts'
+import { readDelivery } from '../support/delivery.ts'
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'
 import { stealSigner } from '../support/forged-log.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
@@ -63,7 +64,7 @@ afterAll(async () => {
 })
 
 /** What a client that knows the log up to `seen` believes after one look; `receipt` as in `vouch()`. */
-async function look(receipt: string | undefined) {
+async function look(receipt: string | undefined, consistency?: readonly string[]) {
   const known = rememberForNow()
   await known.swapKey(proxy.url, undefined, seen.key)
   await known.swapHead(undefined, seen)
@@ -75,7 +76,7 @@ async function look(receipt: string | undefined) {
   })
   const trust = openTrust(fresh, { known })
   try {
-    const { checks } = await trust.vouch(claim, { receipt })
+    const { checks } = await trust.vouch(claim, { receipt, consistency })
     const head = await known.findHead(seen.key)
     return { checks, size: head?.size, root: head && Buffer.from(head.root).toString('hex') }
   } catch (error) {
@@ -146,4 +147,35 @@ describe('vouch() of answers with any byte changed', () => {
     },
     300_000,
   )
+
+  it('asks for tiles unless the proof that came along joins the heads', async () => {
+    proxy.fault = () => undefined
+    const target = { task: 'log', run: 3, name: 'file' }
+    const { receipt, consistency = [] } = await readDelivery(server, target, { since: SEEN })
+    const askedTiles = () => proxy.seen.some(({ path }) => path.startsWith('/tile/'))
+    const lookAlong = async (proof: readonly string[]) => {
+      proxy.seen.length = 0
+      return [await look(receipt ?? undefined, proof), askedTiles()]
+    }
+    const root = Buffer.from(newest.root).toString('hex')
+    const good = { checks: LOG_CHECKS, size: LEAVES, root }
+    expect(consistency.length).toBeGreaterThan(1)
+    expect(await lookAlong(consistency)).toEqual([good, false])
+    // The very same belief, by tiles that are checked.
+    for (const [at, text] of consistency.entries()) {
+      const hash = Buffer.from(text, 'base64')
+      for (let place = 0; place < hash.length; place++) {
+        const other = Buffer.from(hash)
+        other[place] = (hash[place] ?? 0) ^ 1
+        const changed = consistency.with(at, other.toString('base64'))
+        expect(await lookAlong(changed), `${at} at ${place}`).toEqual([good, true])
+      }
+      expect(await lookAlong(consistency.toSpliced(at, 1))).toEqual([good, true])
+      expect(await lookAlong(consistency.toSpliced(at, 0, text))).toEqual([good, true])
+    }
+    // Nor does it help a log that forked.
+    proxy.fault = ({ path }) =>
+      path.startsWith('/tile/') ? { kind: 'answer', status: 404 } : undefined
+    expect(await look(receipt ?? undefined, consistency.slice(1))).toMatchObject({ size: SEEN })
+  }, 120_000)
 })

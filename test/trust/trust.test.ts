@@ -16,6 +16,7 @@ import { CHECKS, LOG_CHECKS } from '../../client/verify/verifier.ts'
 import { formatProblem } from '../../schemas/problem-document.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { makeBytes } from '../support/content.ts'
+import { forgeDelivery } from '../support/delivery.ts'
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'
 import { type ForgedLog, forgeLog, stealSigner } from '../support/forged-log.ts'
 import { EAST_SIGNER, testSigner } from '../support/log-keys.ts'
@@ -252,10 +253,13 @@ describe('vouch() of a forked log', () => {
 })
 
 describe('get(), getRun() and verifyFile()', () => {
-  it('check the log before a byte is asked for', async () => {
+  it('check the log before a byte is taken', async () => {
     const { trust } = await meet(3)
     const forged = forgeLog([Buffer.from('another'), ...leaves().slice(1)], signer)
-    show(forged, await forged.receipt(4))
+    const receipt = await forged.receipt(4)
+    const body = await forgeDelivery(server, { task: 'log', run: 4, name: 'file' }, receipt)
+    proxy.fault = ({ path }) =>
+      path.includes('/delivery/') ? { kind: 'answer', status: 200, body } : forged.answer(path)
     const output = work.at('forked')
     const got = get(connection, { task: 'log', run: 4, name: 'file' }, { output, trust })
     await expect(got).rejects.toMatchObject({ code: 'log_fork' })

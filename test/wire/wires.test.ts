@@ -218,6 +218,27 @@ describe.each(wires)('the %s wire', (_, open) => {
 })
 
 describe('the plain wire', () => {
+  it('tells how long a connection took to make, whenever the answer comes', async () => {
+    const { promise, resolve } = Promise.withResolvers<number>()
+    using server = await startServer(async (_, response) => {
+      await promise
+      response.end('late')
+    })
+    const wire = openPlainWire(PATIENT)
+    const { signal } = new AbortController()
+    const told: number[] = []
+    const onConnected = (milliseconds: number) => {
+      told.push(milliseconds)
+      resolve(milliseconds)
+    }
+    const request = { method: 'GET', url: server.url, headers: {}, signal, onConnected }
+    // The second goes over the same connection.
+    for (let count = 0; count < 2; count++)
+      expect(await readAll(await wire.send(request))).toBe('late')
+    expect(told).toEqual([expect.any(Number)])
+    await wire.close()
+  })
+
   it('waits for an answer from the last byte of a body on', async () => {
     using server = await startServer(async (request, response) => {
       for await (const _ of request);
