@@ -2,14 +2,17 @@
  * One memory for what large requests and answers hold while this server is at them. It is counted, not
  * made: who finds it full waits for his turn, holding nothing, instead of adding to what is there.
  *
- * Who is in it cannot keep the others out for ever. While its peer has to send or to read, the peer
- * must keep a pace as soon as somebody waits, or it is cut off.
+ * Nobody can keep the others out. One caller has no more than its share, however many requests it
+ * makes. And while a peer has to send or to read, it must keep a pace as soon as somebody waits, or it
+ * is cut off.
  */
 import { ArtifactError } from '../schemas/problems.ts'
 
 export interface RoomOptions {
   /** Held at once by all. */
   bytes: number
+  /** What one caller may have of it, above 0 to 1. */
+  share: number
   /** Requests that may wait for it. */
   waitingMax: number
   /** How long one waits, in ms. */
@@ -21,10 +24,11 @@ export interface RoomOptions {
 
 export interface Room {
   /**
-   * Waits until so many bytes are free, in the order of asking; more than there are in all count as
-   * all. Throws `overloaded` when too many wait, or it takes too long, and the reason of the signal.
+   * Waits until so many bytes are free for this caller, in the order of asking; more than a caller may
+   * have count as all of that. Who waits for others of the same caller holds nobody else up. Throws
+   * `overloaded` when too many wait, or it takes too long, and the reason of the signal.
    */
-  enter(bytes: number, signal?: AbortSignal): Promise<Stay>
+  enter(caller: string, bytes: number, signal?: AbortSignal): Promise<Stay>
 }
 
 /** Memory that is counted as held until it is disposed of, which may be repeated. */
@@ -41,6 +45,7 @@ export interface Turn extends Disposable {
 
 /** All but the size, which is a setting. */
 export const ROOM_TERMS: Omit<RoomOptions, 'bytes'> = {
+  share: 0.75,
   waitingMax: 1000,
   patienceMs: 60_000,
   paceMs: 10_000,
@@ -48,6 +53,7 @@ export const ROOM_TERMS: Omit<RoomOptions, 'bytes'> = {
 }
 
 interface Waiting {
+  caller: string
   bytes: number
   wake: () => void
 }
@@ -62,17 +68,39 @@ interface Watched {
 export function createRoom(options: RoomOptions): Room {
   const waiting: Waiting[] = []
   const peers = createPeers(options, () => waiting.length > 0)
+  const shareBytes = Math.ceil(options.bytes * options.share)
+  const held = new Map<string, number>()
   let free = options.bytes
+  const take = (caller: string, bytes: number) => {
+    const after = (held.get(caller) ?? 0) + bytes
+    free -= bytes
+    if (after === 0) held.delete(caller)
+    else held.set(caller, after)
+  }
+  const hasShare = ({ caller, bytes }: Pick<Waiting, 'caller' | 'bytes'>) =>
+    (held.get(caller) ?? 0) + bytes <= shareBytes
   const serve = () => {
-    for (let next = waiting[0]; next !== undefined && next.bytes <= free; next = waiting[0]) {
-      waiting.shift()
-      free -= next.bytes
+    // Also of one caller, small ones do not starve a large one.
+    const stopped = new Set<string>()
+    for (const next of [...waiting]) {
+      if (stopped.has(next.caller)) continue
+      if (!hasShare(next)) {
+        stopped.add(next.caller)
+        continue
+      }
+      if (next.bytes > free) return
+      waiting.splice(waiting.indexOf(next), 1)
+      take(next.caller, next.bytes)
       next.wake()
     }
   }
-  const wait = async (bytes: number, signal: AbortSignal | undefined): Promise<void> => {
+  const wait = async (
+    caller: string,
+    bytes: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> => {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const waiter = { bytes, wake: resolve }
+    const waiter = { caller, bytes, wake: resolve }
     const leave = (reason: unknown) => {
       const place = waiting.indexOf(waiter)
       // It is in already, and about to hear of it.
@@ -84,6 +112,7 @@ export function createRoom(options: RoomOptions): Room {
     const abort = () => leave(signal?.reason)
     const timer = setTimeout(() => leave(crowded()), options.patienceMs)
     waiting.push(waiter)
+    serve()
     peers.watch()
     signal?.addEventListener('abort', abort, { once: true })
     try {
@@ -94,19 +123,19 @@ export function createRoom(options: RoomOptions): Room {
     }
   }
   return {
-    async enter(wanted, signal) {
+    async enter(caller, wanted, signal) {
       signal?.throwIfAborted()
-      const bytes = Math.min(wanted, options.bytes)
-      if (waiting.length === 0 && bytes <= free) free -= bytes
+      const bytes = Math.min(wanted, shareBytes)
+      if (waiting.length === 0 && bytes <= free && hasShare({ caller, bytes })) take(caller, bytes)
       else if (waiting.length >= options.waitingMax) throw crowded()
-      else await wait(bytes, signal)
+      else await wait(caller, bytes, signal)
       let isOver = false
       return {
         awaitPeer: peers.add,
         [Symbol.dispose]() {
           if (isOver) return
           isOver = true
-          free += bytes
+          take(caller, -bytes)
           serve()
         },
       }

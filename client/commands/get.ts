@@ -9,10 +9,12 @@ import { type ProgressView, showProgress } from '../terminal-progress.ts'
 import type { Connection } from '../transfer/connection.ts'
 import { get as getOne } from '../transfer/get.ts'
 import type { GetResult } from '../transfer/get-options.ts'
-import { type GetRunResult, getRun } from '../transfer/get-run.ts'
+import { getRun } from '../transfer/get-run.ts'
+import type { FailedFile } from '../transfer/many.ts'
 import type { Trust } from '../trust/trust.ts'
 import { type CommandContext, count, defineCommand, flag, positional, text } from './command.ts'
 import { connectServer } from './connection.ts'
+import { openJsonList } from './json-list.ts'
 import { readLock } from './lock-options.ts'
 import { trustOptions, trustServer } from './trust.ts'
 
@@ -155,36 +157,42 @@ async function getFolder(
   const { terminal, globals, clock } = context
   const folder = options.output ?? '.'
   const startedAt = clock().getTime()
+  const paths: string[] = []
+  const list = openJsonList(terminal, 'artifacts')
+  let count = 0
+  let bytes = 0n
   const result = await getAloud()
-  if (globals.json) await terminal.printJson(describeRun(result))
-  else await terminal.printList(result.done.map(({ path }) => sanitise(path ?? '')).sort())
-  const bytes = result.done.reduce((sum, { artifact }) => sum + BigInt(artifact.sizeBytes), 0n)
+  const { failed } = result
+  if (globals.json)
+    await list.end({ task, run: result.run }, { failed: failed.map(describeFailed) })
+  else await terminal.printList(paths.sort())
   const elapsed = formatElapsed(clock().getTime() - startedAt)
   terminal.say(
-    `Got ${formatCount(result.done.length, 'artifact')} of ${task}/${result.run ?? run}, each verified: ${formatBytes(bytes)}, ${elapsed}`,
+    `Got ${formatCount(count, 'artifact')} of ${task}/${result.run ?? run}, each verified: ${formatBytes(bytes)}, ${elapsed}`,
   )
-  reportFailures(result, `${task}/${result.run ?? run}`, context)
+  reportFailures(failed, count, `${task}/${result.run ?? run}`, context)
 
   async function getAloud() {
     using view = await showProgress(context)
     return await getRun(connection, task, run, folder, {
       ...transferOptions(options, context, view),
       prefix: options.prefix,
+      async onGot(got) {
+        const { artifact, path } = got
+        count++
+        bytes += BigInt(artifact.sizeBytes)
+        if (globals.json) await list.add({ task, run: artifact.run }, describeResult(got))
+        else paths.push(sanitise(path ?? ''))
+      },
     })
   }
 }
 
-function describeRun({ task, run, done, failed }: GetRunResult) {
-  return {
-    task,
-    run,
-    artifacts: done.map(describeResult),
-    failed: failed.map(({ name, error }) => ({ name, error: describeFailure(error) })),
-  }
-}
+const describeFailed = ({ name, error }: FailedFile) => ({ name, error: describeFailure(error) })
 
 function reportFailures(
-  { done, failed }: GetRunResult,
+  failed: readonly FailedFile[],
+  count: number,
   reference: string,
   { terminal, signal }: CommandContext,
 ): void {
@@ -199,9 +207,9 @@ function reportFailures(
   const conviction = failed.find(({ error }) => ['log_fork', 'log_rollback'].includes(error.code))
   if (conviction !== undefined) throw conviction.error
   const alike = failed.every(({ error }) => error.code === first.error.code)
-  if (done.length === 0 && alike) throw first.error
+  if (count === 0 && alike) throw first.error
   throw new ArtifactError('partly_done', `Cannot get all artifacts of ${reference}: some failed`, {
-    expected: formatCount(done.length + failed.length, 'artifact'),
-    found: `${done.length} came, ${failed.length} failed`,
+    expected: formatCount(count + failed.length, 'artifact'),
+    found: `${count} came, ${failed.length} failed`,
   })
 }

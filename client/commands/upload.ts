@@ -1,7 +1,6 @@
 /** `artifact upload`: files, a folder, or a stream. */
 import { addAbortSignal } from 'node:stream'
 import { z } from 'zod'
-import type { Artifact } from '../../schemas/artifact.ts'
 import { Labels, Sha256 } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { parseReference } from '../../schemas/reference.ts'
@@ -32,6 +31,7 @@ import {
   text,
 } from './command.ts'
 import { connectServer } from './connection.ts'
+import { openJsonList } from './json-list.ts'
 import { trustOptions, trustServer } from './trust.ts'
 import { findEntries, isFolder } from './upload-entries.ts'
 
@@ -300,16 +300,17 @@ async function uploadSeveral(
 ): Promise<void> {
   const { terminal, globals, clock } = context
   const startedAt = clock().getTime()
-  const tally: Tally = { references: [], artifacts: [], before: 0, bytes: 0n }
+  const tally: Tally = { references: [], count: 0, before: 0, bytes: 0n }
+  const list = openJsonList(terminal, 'artifacts')
   const { task, run, failed } = await uploadAloud()
-  const { references, artifacts, before, bytes } = tally
-  if (globals.json) await terminal.printJson({ task, run, artifacts, failed: failed.map(describe) })
+  const { references, count, before, bytes } = tally
+  if (globals.json) await list.end({ task, run }, { failed: failed.map(describe) })
   else await terminal.printList(references.sort())
   const elapsed = formatElapsed(clock().getTime() - startedAt)
-  const sealed = formatCount(references.length - before, 'file')
+  const sealed = formatCount(count - before, 'file')
   const known = before === 0 ? '' : `, ${before} sealed before`
   terminal.say(`Sealed ${sealed} in ${task}/${run}${known}: ${formatBytes(bytes)}, ${elapsed}`)
-  reportFailures({ task, run, failed, count: references.length }, context)
+  reportFailures({ task, run, failed, count }, context)
 
   async function uploadAloud() {
     using view = await showProgress(context)
@@ -317,20 +318,23 @@ async function uploadSeveral(
     return await uploadAll(connection, entries, target, {
       ...shared,
       onProgress: (progress) => view.update('', progress),
-      onSealed({ outcome, artifact }) {
-        tally.references.push(artifact.reference)
-        if (globals.json) tally.artifacts.push(artifact)
+      async onSealed({ outcome, artifact }) {
+        tally.count++
         if (outcome === 'already-sealed') tally.before++
         tally.bytes += BigInt(artifact.sizeBytes)
+        const { task, run, reference } = artifact
+        if (globals.json) await list.add({ task, run }, artifact)
+        else tally.references.push(reference)
       },
     })
   }
 }
 
-/** What is told of the files that are sealed, whose records are kept only to be printed. */
+/** What is told of the files that are sealed; no record is kept. */
 interface Tally {
+  /** To be printed in order, unless each was printed as it came. */
   references: string[]
-  artifacts: Artifact[]
+  count: number
   /** Sealed before this command ran. */
   before: number
   bytes: bigint

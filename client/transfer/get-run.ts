@@ -4,7 +4,6 @@
 import type { Artifact } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { RunSelector } from '../../schemas/reference.ts'
-import { call } from '../api.ts'
 import { openDraftFolder } from '../disk/draft-folder.ts'
 import { type FolderPaths, openFolderPaths } from '../disk/safe-path.ts'
 import { type Trust, trustOf } from '../trust/trust.ts'
@@ -29,11 +28,14 @@ import {
   filesAtOnce,
 } from './many.ts'
 import { completeClaim } from './record.ts'
-
-/** Largest page of the listing. */
-const PAGE = 1000
+import { openListing } from './run-listing.ts'
 
 export interface GetRunOptions extends Omit<GetOptions, 'output' | 'spool' | 'spoolFolder'> {
+  /**
+   * Hears of every artifact that came, and is waited for. Then the result does not keep them, and
+   * `done` stays empty: of a million files nobody needs a million records in memory.
+   */
+  onGot?: ((result: GetResult) => void | Promise<void>) | undefined
   /** Only names that begin with it. */
   prefix?: string | undefined
 }
@@ -42,6 +44,7 @@ export interface GetRunResult {
   task: string
   /** `undefined` when `latest` was asked for and there is none. */
   run: number | undefined
+  /** In no order; empty when each was told. */
   done: GetResult[]
   failed: FailedFile[]
 }
@@ -59,9 +62,8 @@ export async function getRun(
   options: GetRunOptions = {},
 ): Promise<GetRunResult> {
   const signal = options.signal ?? new AbortController().signal
-  const records = await listAll(connection, task, run, options.prefix, signal)
-  const [first] = records
-  const found = typeof run === 'number' ? run : first?.run
+  const listing = await openListing(connection, { task, run, prefix: options.prefix }, signal)
+  const found = listing.run
   const paths = await openFolderPaths(folder)
   const budget = createBudget(options)
   // One for all of them: the history is joined once, and then only as it grows.
@@ -69,14 +71,12 @@ export async function getRun(
   const log = createFailureLog()
   const done: GetResult[] = []
   const total = createTotalMeter('receiving', `${task}/${found ?? run}`, options.onProgress)
-  total.expect(
-    records.length,
-    records.reduce((sum, record) => sum + BigInt(record.sizeBytes), 0n),
-  )
+  total.expect(listing.count, listing.sizeBytes)
   const ledger: Ledger = {
     log,
-    succeed(result) {
-      done.push(result)
+    async succeed(result) {
+      if (options.onGot === undefined) done.push(result)
+      else await options.onGot(result)
       total.end(result.artifact.name, BigInt(result.artifact.sizeBytes), true)
     },
     fail({ name, sizeBytes }, error) {
@@ -84,34 +84,39 @@ export async function getRun(
       total.end(name, BigInt(sizeBytes), false)
     },
   }
-  const targets = await claimPaths(paths, records, ledger)
-  const small = targets.filter(({ record }) => isSmallArtifact(record))
-  const large = targets.filter(({ record }) => !isSmallArtifact(record))
   const atOnce = filesAtOnce(options.concurrency ?? DEFAULT_CONCURRENCY)
   const getAlone = async (target: SmallTarget) => {
     try {
       if (log.fatal !== undefined) throw log.fatal
       const onProgress = total.watchFile(target.record.name)
       const one = { ...options, trust, signal, onProgress }
-      ledger.succeed(await getOne(connection, budget, target, one))
+      await ledger.succeed(await getOne(connection, budget, target, one))
     } catch (error) {
       ledger.fail(target.record, error)
     }
   }
   const shared = { connection, budget, trust, signal, ...pickFlags(options) }
-  await Promise.all([
-    getTogether(shared, paths.root, small, ledger, (left) =>
-      forEachLimited(left, atOnce, getAlone),
-    ),
-    forEachLimited(large, atOnce, getAlone),
-  ])
+  // What is not listed any more cannot be named.
+  const nameRest = (error: unknown) => log.add(`${task}/${found ?? run}`, error)
+  const getSome = async (records: readonly Artifact[]) => {
+    const targets = await claimPaths(paths, records, ledger)
+    const small = targets.filter(({ record }) => isSmallArtifact(record))
+    const large = targets.filter(({ record }) => !isSmallArtifact(record))
+    await Promise.all([
+      getTogether(shared, paths.root, small, ledger, (left) =>
+        forEachLimited(left, atOnce, getAlone),
+      ),
+      forEachLimited(large, atOnce, getAlone),
+    ])
+  }
+  for await (const records of listing.groups(nameRest)) await getSome(records)
   return { task, run: found, done, failed: log.failed }
 }
 
 /** Where the outcomes of files go. */
 interface Ledger {
   log: FailureLog
-  succeed(result: GetResult): void
+  succeed(result: GetResult): Promise<void>
   fail(record: Artifact, error: unknown): void
 }
 
@@ -141,7 +146,7 @@ async function getTogether(
   await forEachLimited(batches, atOnce, async (batch) => {
     if (log.fatal !== undefined) return getAlone(batch)
     const results = await getSmall({ ...job, run: { task, run }, drafts, bytesMax }, batch)
-    for (const result of results.values()) succeed(result)
+    for (const result of results.values()) await succeed(result)
     await getAlone(batch.filter((target) => !results.has(target)))
   })
 }
@@ -178,40 +183,4 @@ async function getOne(
     if (!(error instanceof ArtifactError) || error.code !== 'target_exists') throw error
     return await acceptExisting(path, claim, signal, error)
   }
-}
-
-/** All records of a run; `latest` is settled by the first page, so that no page is of another run. */
-async function listAll(
-  connection: Connection,
-  task: string,
-  run: RunSelector,
-  prefix: string | undefined,
-  signal: AbortSignal,
-): Promise<Artifact[]> {
-  const records: Artifact[] = []
-  let after: string | undefined
-  do {
-    const page = await call(
-      connection,
-      'listArtifacts',
-      { params: { task, run: records[0]?.run ?? run }, query: { prefix, after, limit: PAGE } },
-      { signal },
-    )
-    const settled = records[0]?.run ?? page.items[0]?.run ?? run
-    for (const record of page.items) checkListed(record, task, settled)
-    records.push(...page.items)
-    if (page.next !== null && page.next === after)
-      throw new ArtifactError('bad_reply', `Cannot list ${task}/${run}: the listing does not end`)
-    after = page.next ?? undefined
-  } while (after !== undefined)
-  return records
-}
-
-function checkListed(record: Artifact, task: string, run: RunSelector): void {
-  const isListed = record.task === task && (run === 'latest' || record.run === run)
-  if (isListed) return
-  throw new ArtifactError('bad_reply', `Cannot list ${task}/${run}: another run is among it`, {
-    expected: `${task}/${run}`,
-    found: record.reference,
-  })
 }

@@ -47,10 +47,10 @@ export interface UploadAllResult {
 /** As for one file. Those up to 64 KiB come without a receipt: whoever gets them asks for it. */
 export interface UploadAllOptions extends Omit<UploadOptions, 'expectSha256'> {
   /**
-   * Hears of every file that is sealed. Then the result does not keep them, and `done` stays empty: of
+   * Hears of every file that is sealed, and is waited for. Then the result does not keep them, and `done` stays empty: of
    * a million files nobody needs a million records in memory.
    */
-  onSealed?: ((result: UploadResult) => void) | undefined
+  onSealed?: ((result: UploadResult) => void | Promise<void>) | undefined
 }
 
 /** Smaller files are sent again rather than resumed: a journal entry costs more than they do. */
@@ -99,7 +99,7 @@ interface SeenFile extends SmallFile {
 /** Where the outcomes of files go. */
 interface Ledger {
   log: FailureLog
-  keep: (result: UploadResult) => void
+  keep: (result: UploadResult) => void | Promise<void>
   total: TotalMeter
 }
 
@@ -118,8 +118,8 @@ async function sendFiles(
     log.add(name, error)
     total.end(name, sizeBytes, false)
   }
-  const succeed = ({ name, sizeBytes }: SeenFile, result: UploadResult) => {
-    keep(result)
+  const succeed = async ({ name, sizeBytes }: SeenFile, result: UploadResult) => {
+    await keep(result)
     total.end(name, sizeBytes, true)
   }
   const sendAlone = async (file: SeenFile) => {
@@ -138,7 +138,7 @@ async function sendFiles(
           onProgress: total.watchFile(name),
         },
       )
-      succeed(file, result)
+      await succeed(file, result)
     } catch (error) {
       fail(file, error)
     }
@@ -154,7 +154,7 @@ async function sendFiles(
     const outcomes = await uploadSmall(job, batch)
     const alone: SeenFile[] = []
     for (const [file, outcome] of outcomes)
-      if (outcome.kind === 'sealed') succeed(file, outcome.result)
+      if (outcome.kind === 'sealed') await succeed(file, outcome.result)
       else if (outcome.kind === 'failed') fail(file, outcome.error)
       else alone.push(file)
     for (const file of alone) await sendAlone(file)

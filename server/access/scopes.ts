@@ -14,6 +14,11 @@ export type Verb = 'upload' | 'get' | 'list'
 
 export const NOBODY: Principal = { token: undefined, scopes: [] }
 
+/** Whom requests count for, where all of one caller are counted: the token, or everybody without one. */
+export function nameCaller({ token }: Principal): string {
+  return token?.id ?? 'anyone'
+}
+
 /** Whether the caller may do everything. */
 export function isAdmin(principal: Principal): boolean {
   return principal.scopes.includes('admin')

@@ -1,5 +1,6 @@
 /** Doors of `POST …/contents` and `GET …/delivery`. */
 import { endpoints } from '../../schemas/api.ts'
+import { nameCaller } from '../access/scopes.ts'
 import type { Delivery } from '../delivery/artifacts.ts'
 import { deliverContents, deliverOne, type ManyContents } from '../delivery/contents.ts'
 import type { Heads } from '../log/heads.ts'
@@ -24,7 +25,7 @@ export function mountContents(app: App, delivery: Delivery, heads: Heads, room: 
       bodyStay?.[Symbol.dispose]()
       const wanted = { ...params, names: body.names }
       const question = { since: body.since, patienceMs: PATIENCE_MS }
-      const stay = await room.enter(ANSWER_BYTES, signal)
+      const stay = await room.enter(nameCaller(principal), ANSWER_BYTES, signal)
       // Looked up once there is room: what is known of each takes some, too.
       const answer = () => deliverContents(delivery, heads, principal, wanted, question)
       return { type: 'application/json', stay, pieces: encodeContents(answer) }

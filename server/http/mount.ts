@@ -10,7 +10,7 @@ import type { z } from 'zod'
 import { endpoints } from '../../schemas/api.ts'
 import type { Endpoint } from '../../schemas/endpoint.ts'
 import { ArtifactError, type FieldFault } from '../../schemas/problems.ts'
-import type { Principal } from '../access/scopes.ts'
+import { nameCaller, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import type { Assets } from '../inspector/assets.ts'
 import type { Room, Stay } from '../room.ts'
@@ -143,7 +143,7 @@ async function enterRoom(c: Context<Environment>, { body }: Endpoint): Promise<S
   const bytes = Math.min(readDeclaredBytes(c.env.incoming) ?? BODY_BYTES_MAX, BODY_BYTES_MAX)
   return bytes < LARGE_BODY_BYTES
     ? undefined
-    : c.get('room').enter(BODY_COST * bytes, c.req.raw.signal)
+    : c.get('room').enter(nameCaller(c.get('principal')), BODY_COST * bytes, c.req.raw.signal)
 }
 
 /** From here on the visitor is who asks, unless a token said so already. */

@@ -11,6 +11,7 @@ import { startTestServer, type TestServer } from '../support/server.ts'
 const MIB = 1024 ** 2
 const OPTIONS: RoomOptions = {
   bytes: 10,
+  share: 1,
   waitingMax: 10,
   patienceMs: 60_000,
   paceMs: 20,
@@ -21,12 +22,12 @@ describe('a room', () => {
   it('lets in by the order of asking, so that small ones do not starve a large one', async () => {
     const room = createRoom(OPTIONS)
     const order: string[] = []
-    const first = await room.enter(6)
-    const large = room.enter(8).then((stay) => {
+    const first = await room.enter('one', 6)
+    const large = room.enter('one', 8).then((stay) => {
       order.push('large')
       return stay
     })
-    const small = room.enter(1).then((stay) => {
+    const small = room.enter('one', 1).then((stay) => {
       order.push('small')
       return stay
     })
@@ -38,38 +39,52 @@ describe('a room', () => {
 
   it('takes more than there is for all, and gives back what it took once', async () => {
     const room = createRoom(OPTIONS)
-    const all = await room.enter(1000)
-    const next = room.enter(10)
+    const all = await room.enter('one', 1000)
+    const next = room.enter('one', 10)
     all[Symbol.dispose]()
     all[Symbol.dispose]()
     const held = await next
-    const last = room.enter(1)
+    const last = room.enter('one', 1)
     held[Symbol.dispose]()
     await last
   })
 
+  it('keeps a part for others, however much one caller asks for', async () => {
+    const room = createRoom({ ...OPTIONS, share: 0.75 })
+    const held = await room.enter('greedy', 1000)
+    const greedy = [room.enter('greedy', 1), room.enter('greedy', 1)]
+    // Behind these, and not held up by them.
+    const modest = await room.enter('modest', 2)
+    held[Symbol.dispose]()
+    await Promise.all(greedy)
+    modest[Symbol.dispose]()
+  })
+
   it('refuses whoever would wait behind too many', async () => {
     const room = createRoom({ ...OPTIONS, waitingMax: 1 })
-    using _ = await room.enter(10)
+    using _ = await room.enter('one', 10)
     const waiting = new AbortController()
-    const second = room.enter(1, waiting.signal)
-    await expect(room.enter(1)).rejects.toMatchObject({ code: 'overloaded', retryAfterSeconds: 1 })
+    const second = room.enter('one', 1, waiting.signal)
+    await expect(room.enter('one', 1)).rejects.toMatchObject({
+      code: 'overloaded',
+      retryAfterSeconds: 1,
+    })
     waiting.abort(new Error('gone'))
     await expect(second).rejects.toThrow('gone')
   })
 
   it('refuses whoever has waited too long', async () => {
     const room = createRoom({ ...OPTIONS, patienceMs: 1 })
-    using _ = await room.enter(10)
-    await expect(room.enter(1)).rejects.toMatchObject({ code: 'overloaded' })
+    using _ = await room.enter('one', 10)
+    await expect(room.enter('one', 1)).rejects.toMatchObject({ code: 'overloaded' })
   })
 
   it('goes on with the next when one who waits leaves, even at the moment of his turn', async () => {
     const room = createRoom(OPTIONS)
-    const held = await room.enter(10)
+    const held = await room.enter('one', 10)
     const leaving = new AbortController()
-    const left = room.enter(10, leaving.signal)
-    const next = room.enter(10)
+    const left = room.enter('one', 10, leaving.signal)
+    const next = room.enter('one', 10)
     held[Symbol.dispose]()
     leaving.abort(new Error('gone'))
     ;(await left)[Symbol.dispose]()
@@ -78,8 +93,8 @@ describe('a room', () => {
 
   it('cuts off a peer that does not move while others wait, and no other', async () => {
     const room = createRoom(OPTIONS)
-    using slow = await room.enter(5)
-    using quick = await room.enter(5)
+    using slow = await room.enter('one', 5)
+    using quick = await room.enter('one', 5)
     const cut: string[] = []
     const isCut = Promise.withResolvers<void>()
     using still = slow.awaitPeer(() => {
@@ -90,7 +105,7 @@ describe('a room', () => {
     still.moved(99)
     moving.moved(100)
     const leaving = new AbortController()
-    const waiting = room.enter(1, leaving.signal)
+    const waiting = room.enter('one', 1, leaving.signal)
     await isCut.promise
     expect(cut).toEqual(['slow'])
     leaving.abort(new Error('gone'))
