@@ -50,9 +50,10 @@ const through = ({ url, token }: Site): Pick<TestServer, 'request' | 'url'> => (
     }),
 })
 
-const report = (id: string, bytes: number) =>
+/** A new attempt is told to watchers at once; of one attempt, reports half a second apart. */
+const report = (id: string, bytes: number, attempt: number) =>
   through(other).request('PUT', `/v1/uploads/${id}/progress`, {
-    body: { bytes: String(bytes), totalBytes: '1000', attempt: 1 },
+    body: { bytes: String(bytes), totalBytes: '1000', attempt },
   })
 
 /** Ids of the events of uploads that the browser got, in order. */
@@ -71,7 +72,7 @@ it('goes on after a server that was killed, with no gap and nothing twice', asyn
     { task: 'long', run: 0, name: 'a' },
     { sizeBytes: '1000' },
   )
-  await report(id, 100)
+  await report(id, 100, 1)
   await using tab = await openSignedIn(browser, watched)
   const { page } = tab
   const seen = await collectEvents(await tab.context.newCDPSession(page))
@@ -79,7 +80,7 @@ it('goes on after a server that was killed, with no gap and nothing twice', asyn
   await untilLive(page)
   const first = BigInt((await page.locator('#uploads').getAttribute('data-after')) ?? '')
   const row = uploadRow(page, 'long/0/a')
-  await report(id, 300)
+  await report(id, 300, 2)
   await expect.poll(() => percentOf(row)).toBe(30)
 
   tab.permit(/net::ERR_(CONNECTION_REFUSED|INCOMPLETE_CHUNKED_ENCODING|CONNECTION_RESET|EMPTY)/)
@@ -89,7 +90,7 @@ it('goes on after a server that was killed, with no gap and nothing twice', asyn
   const target = { task: 'meanwhile', run: 0, name: 'b' }
   const meanwhile = await openAndSend(through(other), target, content)
   await seal(through(other), meanwhile.id, claimOf(content))
-  await report(id, 700)
+  await report(id, 700, 3)
   expect(await uploadRow(page, 'meanwhile/0/b').count()).toBe(0)
   expect(await percentOf(row)).toBe(30)
 
