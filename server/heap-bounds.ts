@@ -24,23 +24,30 @@ const GARBAGE_PERCENT = 80
  *
  * V8 takes compiled code from the cache of Node only under the flags that it was kept under. So they
  * are set once the heap has grown, when modules are long loaded: commands with bounds and commands
- * without share the code of their modules.
+ * without share the code of their modules. `atOnce` is for a process that stays: while its modules are
+ * loaded, all in one go, nobody looks, and what has grown by then never shrinks.
  */
-export function boundHeap(): void {
+export function boundHeap({ atOnce = false } = {}): void {
   let isBusy = false
   let factor = FACTOR
-  const adjust = () => {
-    const bytes = youngBytes()
-    if (!isBusy && bytes >= YOUNG_BYTES_BUSY) {
-      isBusy = true
-      setFlagsFromString(`--heap-growing-percent=${GARBAGE_PERCENT}`)
-    }
-    // It shrinks while there is little to do, and has to be able to grow again.
-    const next = bytes < YOUNG_BYTES_MAX ? FACTOR : 1
+  const setFactor = (next: number) => {
     if (next !== factor) setFlagsFromString(`--semi-space-growth-factor=${next}`)
     factor = next
   }
+  const boundGarbage = () => {
+    if (!isBusy) setFlagsFromString(`--heap-growing-percent=${GARBAGE_PERCENT}`)
+    isBusy = true
+  }
+  const adjust = () => {
+    const bytes = youngBytes()
+    if (bytes >= YOUNG_BYTES_BUSY) boundGarbage()
+    // It shrinks while there is little to do, and has to be able to grow again.
+    setFactor(bytes < YOUNG_BYTES_MAX ? FACTOR : 1)
+  }
   new PerformanceObserver(adjust).observe({ entryTypes: ['gc'] })
+  if (!atOnce) return
+  boundGarbage()
+  setFactor(1)
 }
 
 function youngBytes(): number {

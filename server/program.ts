@@ -75,10 +75,13 @@ function withCompiledParsers(entry: CommandEntry): CommandEntry {
 /** Bounds the heap of a heavy command, unless it ends at once: most move one small file. */
 function inSmallHeap(entry: CommandEntry): CommandEntry {
   if (!HEAVY.has(entry.name)) return entry
+  const atOnce = SERVERS.has(entry.name)
+  const bound = async () => (await import('./heap-bounds.ts')).boundHeap({ atOnce })
   return {
     ...entry,
-    load: () => {
-      setTimeout(async () => (await import('./heap-bounds.ts')).boundHeap(), BRIEF_MS).unref()
+    load: async () => {
+      if (atOnce) await bound()
+      else setTimeout(bound, BRIEF_MS).unref()
       return entry.load()
     },
   }
