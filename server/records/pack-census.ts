@@ -56,9 +56,17 @@ export function createPackCensus(sql: Sql, clock: Clock): PackCensus {
 
     async forgetPlaces(pack, keys) {
       const { count } = await sql`
-        with forgotten as (
-          delete from artifact.packed_blob where pack = ${pack} and blob_key = any(${[...keys]})
-          returning blob_key
+        with noted as materialized (
+          select id from artifact.pack where id = ${pack} for no key update
+        ),
+        held as materialized (
+          select blob_key from artifact.packed_blob
+          where pack = (select id from noted) and blob_key = any(${[...keys]})
+          order by blob_key for update
+        ),
+        forgotten as (
+          delete from artifact.packed_blob as blob using held
+          where blob.blob_key = held.blob_key and blob.pack = ${pack} returning blob.blob_key
         ),
         due as (
           update artifact.pack set due_at = coalesce(due_at, ${clock()}::timestamptz)
@@ -112,10 +120,16 @@ async function adopt(
         ${places.map(({ sizeBytes }) => sizeBytes)}::int[], ${places.map(({ sha256 }) => sha256)}::text[]
       ) as new (key, instead, first_byte, size_bytes, sha256)
     ),
+    held as materialized (
+      select blob.blob_key from artifact.packed_blob as blob
+      join new on blob.blob_key = new.key and blob.pack = new.instead
+      order by blob.blob_key for no key update of blob
+    ),
     moved as (
       update artifact.packed_blob as blob set pack = ${pack}, first_byte = new.first_byte,
         size_bytes = new.size_bytes, sha256 = decode(new.sha256, 'hex')
-      from new where blob.blob_key = new.key and blob.pack = new.instead
+      from new, held
+      where blob.blob_key = held.blob_key and blob.blob_key = new.key and blob.pack = new.instead
     )
     insert into artifact.packed_blob (blob_key, pack, first_byte, size_bytes, sha256)
     select key, ${pack}, first_byte, size_bytes, decode(sha256, 'hex') from new where instead is null
@@ -140,17 +154,26 @@ async function forgetRemoved(
   { places }: Adoption,
 ): Promise<void> {
   await sql`
-    with removed as (
+    with removed as materialized (
       select sealed.blob_key from artifact.artifact as sealed
       join artifact.log_leaf as leaf using (task, run, name)
       where sealed.blob_key = any(${places.map(({ key }) => key)}) and leaf.kind = 'remove'
     ),
+    noted as materialized (
+      select id from artifact.pack
+      where id = ${pack} and exists (select from removed) for no key update
+    ),
+    held as materialized (
+      select blob_key from artifact.packed_blob
+      where pack = (select id from noted) and blob_key in (select blob_key from removed)
+      order by blob_key for update
+    ),
     forgotten as (
-      delete from artifact.packed_blob where pack = ${pack}
-        and blob_key in (select blob_key from removed)
+      delete from artifact.packed_blob as blob using held
+      where blob.blob_key = held.blob_key and blob.pack = ${pack}
     )
-    update artifact.pack set due_at = coalesce(due_at, ${clock()}::timestamptz)
-    where id = ${pack} and exists (select from removed)`
+    update artifact.pack as pack set due_at = coalesce(pack.due_at, ${clock()}::timestamptz)
+    from noted where pack.id = noted.id`
 }
 
 interface KnownRow {

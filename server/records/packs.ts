@@ -11,7 +11,12 @@ const LATE_SECONDS = 16 * 60
 /** Who looks after a pack has it for so long; whoever comes then finds what is left to do. */
 const TAKEN_SECONDS = 60
 
-/** The index of packs in this database, beside its records. */
+/**
+ * The index of packs in this database, beside its records.
+ *
+ * Whoever changes it locks packs before places, packs in the order of their ids and places in that of
+ * their keys: those who are at the same pack wait for each other, never in a circle.
+ */
 export function createPackIndex(sql: Sql, clock: Clock): PackBook {
   const inSeconds = (seconds: number) => new Date(clock().getTime() + seconds * 1000)
   /**
@@ -68,12 +73,24 @@ export function createPackIndex(sql: Sql, clock: Clock): PackBook {
     },
 
     async forget(key) {
-      // Whoever has taken the pack meanwhile finds the blob gone when he moves the others.
-      const [row] = await sql<[{ id: string }?]>`
-        with forgotten as (delete from artifact.packed_blob where blob_key = ${key} returning pack)
-        update artifact.pack set due_at = coalesce(due_at, ${clock()}::timestamptz) from forgotten
-        where id = forgotten.pack returning id`
-      return row?.id
+      for (;;) {
+        const [place] = await sql<[{ pack: string }?]>`
+          select pack from artifact.packed_blob where blob_key = ${key}`
+        if (place === undefined) return undefined
+        // Whoever has taken the pack meanwhile finds the blob gone when he moves the others.
+        const [row] = await sql<[{ id: string }?]>`
+          with noted as materialized (
+            select id from artifact.pack where id = ${place.pack} for no key update
+          ),
+          forgotten as (
+            delete from artifact.packed_blob
+            where blob_key = ${key} and pack = (select id from noted) returning pack
+          )
+          update artifact.pack set due_at = coalesce(due_at, ${clock()}::timestamptz) from forgotten
+          where id = forgotten.pack returning id`
+        // None: it was moved to another pack since, or somebody else has forgotten it.
+        if (row !== undefined) return row.id
+      }
     },
 
     async findDue(limit) {
@@ -96,9 +113,11 @@ export function createPackIndex(sql: Sql, clock: Clock): PackBook {
 
     async move(from, to, slices) {
       const rows = await sql`
-        with noted as (
-          select id from artifact.pack
-          where id = ${to} and due_at = ${announcedAt(to)}::timestamptz for no key update
+        with both_packs as materialized (
+          select id, due_at from artifact.pack where id in (${from}, ${to}) order by id for no key update
+        ),
+        noted as materialized (
+          select id from both_packs where id = ${to} and due_at = ${announcedAt(to)}::timestamptz
         ),
         held as (
           select blob_key from artifact.packed_blob
