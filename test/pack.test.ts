@@ -112,6 +112,7 @@ describe('package', () => {
         'client/client.js',
         'client/client.d.ts',
         'client/disk/file-hasher-thread.js',
+        'client/transfer/memory-hasher-thread.js',
         'sql/0001_sealed.sql',
         'LICENSE',
         'README.md',

@@ -1,0 +1,83 @@
+/** Reading a source for its digests, piece by piece. */
+import type { ContentHasher } from '../verify/digest.ts'
+import { interrupted, untilAborted } from './interruption.ts'
+import type { TransferMemory } from './shared-memory.ts'
+import type { Source } from './source.ts'
+import type { SpreadHasher } from './spread-hasher.ts'
+
+/** Pieces in which bytes are read and hashed. */
+const READ_BYTES = 1024 ** 2
+/** Buffers of that size that take turns: one is filled while others are hashed. */
+const TURNS = 4
+
+/**
+ * Fills the buffer from the source, hashing each piece as it comes; answers less than the length of
+ * the buffer only at the end of the source.
+ */
+export async function fillBuffer(
+  source: Source,
+  buffer: Uint8Array,
+  hasher: Pick<ContentHasher, 'update'>,
+  signal: AbortSignal,
+): Promise<number> {
+  let filled = 0
+  while (filled < buffer.length) {
+    const slice = buffer.subarray(filled, filled + READ_BYTES)
+    const read = await source.read(slice, signal)
+    hasher.update(slice.subarray(0, read))
+    filled += read
+    if (read < slice.length) break
+  }
+  return filled
+}
+
+/** Buffers that are filled in turn. */
+export interface Turns {
+  /** The next one, once nothing hashes it any more. */
+  next(): Promise<Uint8Array>
+  /** Says when what was filled last is hashed. */
+  filled(settled: Promise<void>): void
+}
+
+/** A few buffers for the pieces of {@link hashPart}. */
+export function createTurns(memory: TransferMemory): Turns {
+  const bytes = memory.take(TURNS * READ_BYTES)
+  const settled: Promise<void>[] = []
+  let turn = 0
+  return {
+    async next() {
+      await settled[turn]
+      return bytes.subarray(turn * READ_BYTES, (turn + 1) * READ_BYTES)
+    },
+    filled(until) {
+      settled[turn] = until
+      turn = (turn + 1) % TURNS
+    },
+  }
+}
+
+export interface PartReading {
+  source: Source
+  turns: Turns
+  hasher: SpreadHasher
+  signal: AbortSignal
+  /** Hears of every piece that was read. */
+  onRead?: (count: number) => void
+}
+
+/**
+ * Reads the next `sizeBytes` of the source, which are of one part, into the hasher. Throws what the source
+ * throws when it ends before.
+ */
+export async function hashPart(reading: PartReading, sizeBytes: number): Promise<void> {
+  const { source, turns, hasher, signal, onRead } = reading
+  for (let left = sizeBytes; left > 0; ) {
+    if (signal.aborted) throw interrupted(signal.reason)
+    const buffer = await untilAborted(turns.next(), signal)
+    const read = await fillBuffer(source, buffer.subarray(0, left), hasher, signal)
+    turns.filled(hasher.settled())
+    if (read === 0) await source.checkEnd(hasher.sizeBytes, signal)
+    onRead?.(read)
+    left -= read
+  }
+}
