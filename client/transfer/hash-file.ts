@@ -32,7 +32,7 @@ export async function hashFile(path: string, options: HashFileOptions): Promise<
   using memory = openMemory({ isShared: threads > 0 })
   await using hasher = openSpreadHasher({ ...options, sizeBytes: source.sizeBytes, threads })
   const onRead = (count: number) => meter.skip(count)
-  const pieces = { source, turns: createTurns(memory), hasher, signal, onRead }
+  const pieces = { source, turns: createTurns(memory, threads), hasher, signal, onRead }
   for (let left = source.sizeBytes; left > 0n; ) {
     const sizeBytes = left < options.partSizeBytes ? Number(left) : options.partSizeBytes
     await hashPart(pieces, sizeBytes)

@@ -3,11 +3,13 @@ import type { ContentHasher } from '../verify/digest.ts'
 import { interrupted, untilAborted } from './interruption.ts'
 import type { TransferMemory } from './shared-memory.ts'
 import type { Source } from './source.ts'
-import type { SpreadHasher } from './spread-hasher.ts'
+import type { HashThreads, SpreadHasher } from './spread-hasher.ts'
 
-/** Pieces in which bytes are read and hashed. */
+/** Pieces in which bytes are read and hashed: one is read while the one before is hashed. */
 const READ_BYTES = 1024 ** 2
-/** Buffers of that size that take turns: one is filled while others are hashed. */
+/** Where bytes are only read for their digest, buffers of this size take turns. */
+const TURN_BYTES = 4 * READ_BYTES
+/** As many of them that a thread which has to wait for its core does not keep the reader waiting. */
 const TURNS = 4
 
 /**
@@ -20,15 +22,19 @@ export async function fillBuffer(
   hasher: Pick<ContentHasher, 'update'>,
   signal: AbortSignal,
 ): Promise<number> {
-  let filled = 0
-  while (filled < buffer.length) {
+  const readNext = async (filled: number) => {
     const slice = buffer.subarray(filled, filled + READ_BYTES)
-    const read = await source.read(slice, signal)
-    hasher.update(slice.subarray(0, read))
-    filled += read
-    if (read < slice.length) break
+    return { slice, read: slice.length === 0 ? 0 : await source.read(slice, signal) }
   }
-  return filled
+  let filled = 0
+  for (let reading = readNext(0); ; ) {
+    const { slice, read } = await reading
+    filled += read
+    const isLast = read < slice.length || filled === buffer.length
+    if (!isLast) reading = readNext(filled)
+    hasher.update(slice.subarray(0, read))
+    if (isLast) return filled
+  }
 }
 
 /** Buffers that are filled in turn. */
@@ -39,19 +45,20 @@ export interface Turns {
   filled(settled: Promise<void>): void
 }
 
-/** A few buffers for the pieces of {@link hashPart}. */
-export function createTurns(memory: TransferMemory): Turns {
-  const bytes = memory.take(TURNS * READ_BYTES)
+/** The buffers of {@link hashPart}; a single one where no thread looks at them. */
+export function createTurns(memory: TransferMemory, threads: HashThreads): Turns {
+  const count = threads === 0 ? 1 : TURNS
+  const bytes = memory.take(count * TURN_BYTES)
   const settled: Promise<void>[] = []
   let turn = 0
   return {
     async next() {
       await settled[turn]
-      return bytes.subarray(turn * READ_BYTES, (turn + 1) * READ_BYTES)
+      return bytes.subarray(turn * TURN_BYTES, (turn + 1) * TURN_BYTES)
     },
     filled(until) {
       settled[turn] = until
-      turn = (turn + 1) % TURNS
+      turn = (turn + 1) % count
     },
   }
 }

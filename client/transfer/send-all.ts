@@ -107,7 +107,8 @@ export async function sendAll(
   const pass = async (): Promise<ContentDigest> => {
     const { connection } = context
     const countMoved = () => Number(context.meter.bytes) - skippedBytes
-    const reading = { source, plan, hasher, memory, pool, budget, signal, connection, countMoved }
+    const tools = { hasher, threads, memory, pool, budget, signal, connection, countMoved }
+    const reading = { source, plan, ...tools }
     const parts =
       pool === undefined ? readTwice(reading, 1, budget.requests) : readBuffered(reading)
     for await (const read of parts) {
@@ -148,6 +149,7 @@ interface Reading {
   source: Source
   plan: SendPlan
   hasher: SpreadHasher
+  threads: HashThreads
   memory: TransferMemory
   pool: (BufferPool & { sizeBytes: number }) | undefined
   budget: Budget
@@ -245,11 +247,11 @@ async function acquireUnlessSlow(
 
 /** Parts from `first` on that no memory is for: hashed in one reading of the file, sent in another. */
 async function* readTwice(reading: Reading, first: number, lanes: Lanes): AsyncGenerator<ReadPart> {
-  const { source, plan, hasher, memory, signal } = reading
+  const { source, plan, hasher, memory, threads, signal } = reading
   if (source.kind !== 'file') return
   // One part ahead of those on their way: no more than that is hashed before it can be sent.
   const ahead = createSemaphore(lanes.total + 1)
-  const pieces = { ...reading, turns: createTurns(memory) }
+  const pieces = { ...reading, turns: createTurns(memory, threads) }
   const parts = planParts(source.sizeBytes, plan.partSizeBytes).slice(first - 1)
   for (const { offset, sizeBytes } of parts) {
     await ahead.acquire(1, signal)
