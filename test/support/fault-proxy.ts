@@ -5,6 +5,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import { Transform } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 
 export type Fault =
   /** Answers itself; the server hears nothing. */
@@ -17,6 +18,8 @@ export type Fault =
   | { kind: 'cut-reply'; afterBytes: number }
   /** Passes on this many bytes of the answer, then nothing more. */
   | { kind: 'stall-reply'; afterBytes: number }
+  /** Passes the answer on byte by byte, so many milliseconds apart. */
+  | { kind: 'drip-reply'; everyMs: number }
   /** Takes the request and never answers. */
   | { kind: 'stall-request' }
   /** Lets the request through when the promise resolves. */
@@ -128,6 +131,7 @@ function pass(
     if (fault?.kind === 'flip-reply') reply.pipe(flipAt(fault.atByte)).pipe(outgoing)
     else if (fault?.kind === 'cut-reply' || fault?.kind === 'stall-reply')
       passSome(reply, outgoing, fault)
+    else if (fault?.kind === 'drip-reply') void drip(reply, outgoing, fault.everyMs)
     else reply.pipe(outgoing)
   })
   if (fault?.kind === 'flip-request') incoming.pipe(flipAt(fault.atByte)).pipe(onward)
@@ -150,6 +154,20 @@ function passSome(
     else if (fault.kind === 'cut-reply') outgoing.socket?.destroy()
   })
   if (left === 0 && fault.kind === 'stall-reply') outgoing.flushHeaders()
+}
+
+async function drip(
+  reply: IncomingMessage,
+  outgoing: ServerResponse,
+  everyMs: number,
+): Promise<void> {
+  for await (const chunk of reply)
+    for (let at = 0; at < chunk.length; at++) {
+      if (outgoing.destroyed) return
+      outgoing.write(chunk.subarray(at, at + 1))
+      await delay(everyMs)
+    }
+  outgoing.end()
 }
 
 function flipAt(atByte: number): Transform {
