@@ -17,6 +17,7 @@ import { countActiveUploads, findUpload, insertUpload, lockToken } from '../reco
 import { blobKeyOf } from '../stores/blob-key.ts'
 import type { BlobPlan, BlobSession } from '../stores/store.ts'
 import { checkParts, grantParts, signGrants } from './grants.ts'
+import { judgeRuns } from './run-ahead.ts'
 import { ended, type Intake } from './session.ts'
 
 /**
@@ -36,6 +37,7 @@ export async function openUpload(
     return { opened: { outcome: 'already-sealed', artifact: sealed.artifact }, isNew: false }
 
   const known = await findUpload(intake.sql, request.id)
+  if (known === undefined) await checkRun(intake, principal, request)
   const fresh = known === undefined ? await openFresh(intake, principal.token, request) : undefined
   if (fresh !== undefined) return { opened: fresh, isNew: true }
   const record = known ?? (await findUpload(intake.sql, request.id))
@@ -53,6 +55,12 @@ export async function openUpload(
     state === 'sealed' ? (sealed ?? (await findArtifact(intake.sql, task, run, name))) : undefined
   const upload = formatUpload(record, after?.artifact)
   return { opened: { outcome: 'open', upload, grants }, isNew: false }
+}
+
+/** Throws `forbidden` for a run that is too far ahead for the caller. */
+async function checkRun({ sql }: Intake, principal: Principal, request: OpenUpload): Promise<void> {
+  const fault = (await judgeRuns(sql, principal, [request]))(request)
+  if (fault !== undefined) throw fault
 }
 
 /** Opens an upload that was not known a moment ago; `undefined` when somebody was faster. */
