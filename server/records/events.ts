@@ -26,10 +26,25 @@ export async function appendUploadEvents(
   uploads: readonly Upload[],
   at: Date,
 ): Promise<void> {
-  await tx`
+  await tx`${insertingEvents(tx, uploads, at)}`
+}
+
+/**
+ * The statement that does so, or a part of one whose other parts make the change: then `change` is the
+ * name of those rows, one at most, and without it nothing is appended. Also within another statement the
+ * trigger has its lock before the first id is drawn.
+ */
+export function insertingEvents(
+  sql: AnySql,
+  uploads: readonly Upload[],
+  at: Date,
+  change?: ReturnType<AnySql>,
+) {
+  return sql`
     insert into artifact.event (at, kind, task, run, name, upload_id, body)
     select ${at}, 'upload', body->>'task', (body->>'run')::int, body->>'name', (body->>'id')::uuid, body
-    from jsonb_array_elements(${tx.json(uploads.map((upload) => ({ ...upload })))})
+    from ${change === undefined ? sql`` : sql`${change} cross join`}
+      jsonb_array_elements(${sql.json(uploads.map((upload) => ({ ...upload })))})
       with ordinality as news (body, place)
     order by place`
 }

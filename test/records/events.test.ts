@@ -8,6 +8,7 @@ import { openDatabase } from '../../server/records/database.ts'
 import {
   appendUploadEvent,
   deleteEvents,
+  insertingEvents,
   listenForEvents,
   readEventHorizon,
   readEvents,
@@ -102,6 +103,21 @@ describe.each([1n, 2n ** 31n - 2n, 2n ** 32n - 2n])('events from id %s on', (fir
     expect(await readNames(last)).toEqual({ names: [], isHeldBack: true })
     await held.end('commit')
     expect(await readNames(last)).toEqual({ names: ['older', 'newer'], isHeldBack: false })
+  })
+
+  it('keeps a later one back for one that is appended within another statement', async () => {
+    const { last } = await readEventHorizon(sql)
+    const held = await appendHeld('within', async (tx, upload, at) => {
+      await tx`
+        with change as (
+          insert into artifact.task (task) values (${`order-${upload.id}`}) returning task
+        )
+        ${insertingEvents(tx, [upload], at, tx`change`)}`
+    })
+    await append('later')
+    expect(await readNames(last)).toEqual({ names: [], isHeldBack: true })
+    await held.end('commit')
+    expect(await readNames(last)).toEqual({ names: ['within', 'later'], isHeldBack: false })
   })
 
   it('passes over one that will never come', async () => {
