@@ -52,6 +52,13 @@ export interface Timing extends Pace {
   slowMs: number
   /** A stream that has carried less than this by then is slow, in bytes per second [16 MiB/s]. */
   slowBytesPerSecond: number
+  /**
+   * A stream that brings less than this while it is waited for may have been given a share [128 MiB/s];
+   * then several are tried.
+   */
+  sharedBytesPerSecond: number
+  /** They stay if they bring so many times what the one did [1.2]: each of them costs processor time. */
+  gainMin: number
   /** A network is far when no answer has come faster [60 ms]; then a quarter of `slowMs` tells. */
   farMs: number
 }
@@ -67,6 +74,8 @@ const DEFAULT_TIMING: Timing = {
   noProgressMs: 15 * 60_000,
   slowMs: 1000,
   slowBytesPerSecond: 16 * 1024 ** 2,
+  sharedBytesPerSecond: 128 * 1024 ** 2,
+  gainMin: 1.2,
   farMs: 60,
 }
 
