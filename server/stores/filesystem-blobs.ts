@@ -6,6 +6,7 @@ import { renamePatiently, syncFolder, writeDurable } from '../../client/disk/dur
 import { errorCode } from '../../client/disk/local-error.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { splitBlobKey } from './blob-key.ts'
+import type { FileToHash } from './file-hash-thread.ts'
 import { makeFolder, onDisk, removeFile } from './files.ts'
 import type { HashListener, HashThreads } from './hash-threads.ts'
 import type { Blob, BlobDigest, ReadOptions } from './store.ts'
@@ -148,15 +149,16 @@ export async function digestBlob(
   folder: string,
   key: string,
   tag: string,
-  threads: HashThreads,
+  threads: HashThreads<FileToHash>,
   listener: HashListener,
-): Promise<BlobDigest> {
+): Promise<BlobDigest | undefined> {
   const { handle: opened, size } = await openTagged(folder, key, tag)
   await using handle = opened
   const verb = `read ${key}`
   const file = { fd: handle.fd, sizeBytes: Number(size) }
   const found = await onDisk(verb, () => threads.hash(file, listener))
-  if (found.isCut) throw cutShort(verb, file.sizeBytes, found.sizeBytes)
+  if (found === undefined) return undefined
+  if (found.sizeBytes < file.sizeBytes) throw cutShort(verb, file.sizeBytes, found.sizeBytes)
   return { sizeBytes: size, sha256: found.sha256 }
 }
 

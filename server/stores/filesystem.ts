@@ -16,6 +16,7 @@ import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
 import { type ContentReply, type ContentRequest, openContent } from './content.ts'
+import type { FileToHash } from './file-hash-thread.ts'
 import { makeFolder, onDisk, removeFile } from './files.ts'
 import {
   digestBlob,
@@ -104,7 +105,9 @@ export async function openFilesystemStore(
   await using stack = new AsyncDisposableStack()
   stack.use(await acquireLock(join(folder, 'lock')))
   const packs = stack.use(await onDisk(`open store ${folder}`, () => openPacks(folder)))
-  const threads = stack.use(createHashThreads(options.threads))
+  const threads = stack.use(
+    createHashThreads<FileToHash>({ name: 'file-hash-thread' }, options.threads),
+  )
   const store = createStore(folder, { incoming, packs, threads }, granter)
   const held = stack.move()
   return { ...store, [Symbol.asyncDispose]: () => held.disposeAsync() }
@@ -114,7 +117,7 @@ export async function openFilesystemStore(
 interface Holdings {
   incoming: Incoming
   packs: Packs
-  threads: HashThreads
+  threads: HashThreads<FileToHash>
 }
 
 function createStore(

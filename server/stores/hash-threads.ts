@@ -1,14 +1,15 @@
 /**
- * Threads that read large files and hash them, so that a server reads as many at once as it has cores
+ * Threads that read large blobs and hash them, so that a server reads as many at once as it has cores
  * and answers requests meanwhile. Nothing but numbers and the digest goes between a thread and the rest
- * of the process: it reads from the file itself.
+ * of the process: it reads from the store itself (`hash-jobs.ts`).
  *
- * They start when something large is read, take it in turns in stretches when there are more files
- * than threads, and end when nothing was read for a while.
+ * They start when something large is read, take blobs in turns when there are more of them than threads,
+ * and end when nothing was read for a while.
  */
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { z } from 'zod'
+import { ArtifactError } from '../../schemas/problems.ts'
 
 export interface HashThreadSettings {
   /** What is smaller is not worth the way to a thread, in bytes. */
@@ -19,15 +20,16 @@ export interface HashThreadSettings {
   stretchMs: number
   /** A thread that has had nothing to do for so long ends, in ms. */
   idleMs: number
-  /** What a thread runs. */
-  program: URL
 }
 
-/** A file to be hashed. */
-export interface FileToHash {
-  /** Open, and open until {@link HashThreads.hash} is done. */
-  fd: number
-  sizeBytes: number
+/** What threads run, which shares its types with whoever starts it. */
+export interface HashProgram {
+  /** Name of the module beside this one, without its extension. */
+  name: string
+  /** What it is started with, beyond what all are. */
+  data?: object
+  /** Answers what it asks. */
+  onQuestion?: (question: unknown) => Promise<unknown>
 }
 
 export interface HashListener {
@@ -36,37 +38,41 @@ export interface HashListener {
   signal?: AbortSignal | undefined
 }
 
-/** What a file turned out to be: the SHA-256 of all of it, hexadecimal, or how far it went. */
-export type FileDigest = { isCut: false; sha256: string } | { isCut: true; sizeBytes: number }
-
-/** The threads of a store. */
-export interface HashThreads extends AsyncDisposable {
-  /** Whether a file of this size should be hashed here. */
-  takes(sizeBytes: bigint): boolean
-  /**
-   * Reads a file from its first byte on and hashes it. Throws what reading throws with its code, an
-   * error when the thread is gone, what `onProgress` throws, and the reason of the signal.
-   */
-  hash(file: FileToHash, listener: HashListener): Promise<FileDigest>
+/** What was read, to its end. */
+export interface HashedBytes {
+  sizeBytes: number
+  /** Hexadecimal. */
+  sha256: string
 }
 
-// The sources are run as they are, and published as JavaScript.
-const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
+/** The threads of a store, which hash what a `Source` names. */
+export interface HashThreads<Source> extends AsyncDisposable {
+  /** Whether a blob of this size should be hashed here. */
+  takes(sizeBytes: bigint): boolean
+  /**
+   * Reads all of it and hashes it; `undefined` when it should rather be read without a thread. Throws
+   * what reading throws, with its code, `store_unavailable` when the thread is gone, what `onProgress`
+   * throws, and the reason of the signal. The thread lets go of the source before that.
+   */
+  hash(source: Source, listener: HashListener): Promise<HashedBytes | undefined>
+}
 
 const DEFAULT_SETTINGS: HashThreadSettings = {
   fromBytes: 16n * 1024n ** 2n,
   threadsMax: Math.max(1, availableParallelism() - 1),
   stretchMs: 20,
   idleMs: 10_000,
-  program: new URL(`./hash-thread${EXTENSION}`, import.meta.url),
 }
 
 /** No thread runs before it is needed. Disposing of them breaks off what they do. */
-export function createHashThreads(settings: Partial<HashThreadSettings> = {}): HashThreads {
+export function createHashThreads<Source extends object>(
+  program: HashProgram,
+  settings: Partial<HashThreadSettings> = {},
+): HashThreads<Source> {
   const chosen = { ...DEFAULT_SETTINGS, ...settings }
-  const threads = new Set<Thread>()
+  const threads = new Set<Thread<Source>>()
   const start = () => {
-    const thread = startThread(chosen, () => threads.delete(thread))
+    const thread = startThread<Source>(program, chosen, () => threads.delete(thread))
     threads.add(thread)
     return thread
   }
@@ -77,10 +83,10 @@ export function createHashThreads(settings: Partial<HashThreadSettings> = {}): H
   }
   return {
     takes: (sizeBytes) => sizeBytes >= chosen.fromBytes,
-    async hash(file, listener) {
+    async hash(source, listener) {
       listener.signal?.throwIfAborted()
-      using job = choose().begin()
-      return await follow(job, file, listener)
+      using job = choose().begin(source)
+      return await follow(job, listener)
     },
     async [Symbol.asyncDispose]() {
       await Promise.all([...threads].map((thread) => thread.end()))
@@ -91,71 +97,80 @@ export function createHashThreads(settings: Partial<HashThreadSettings> = {}): H
 /** Has one stretch read while the one before is told of. */
 async function follow(
   job: Job,
-  file: FileToHash,
   { onProgress, signal }: HashListener,
-): Promise<FileDigest> {
-  let ahead = job.ask(file)
+): Promise<HashedBytes | undefined> {
+  let ahead = job.next()
   try {
     for (;;) {
-      const { done, isCut, sha256 } = await ahead
+      const stretch = await ahead
       signal?.throwIfAborted()
-      const isOver = isCut || sha256 !== undefined
-      if (!isOver) {
-        ahead = job.ask(file)
+      if ('isNotForThreads' in stretch) return undefined
+      const { done: sizeBytes, sha256 } = stretch
+      if (sha256 === undefined) {
+        ahead = job.next()
         // It is waited for in its turn; a failure before that is not lost.
         ahead.catch(() => undefined)
       }
-      await onProgress(BigInt(done))
-      if (isCut) return { isCut, sizeBytes: done }
-      if (sha256 !== undefined) return { isCut, sha256 }
+      await onProgress(BigInt(sizeBytes))
+      if (sha256 !== undefined) return { sizeBytes, sha256 }
     }
   } finally {
-    // Until then the thread reads from the file, which nobody may close.
+    job.stop()
+    // Until then the thread reads from what it was given, which nobody may close.
     await ahead.catch(() => undefined)
   }
 }
 
 interface Job extends Disposable {
   /** The next stretch; one at a time. */
-  ask(file: FileToHash): Promise<Progress>
+  next(): Promise<Stretch>
+  /** Nothing further is wanted. */
+  stop(): void
 }
 
-interface Thread {
-  /** Files that are being hashed. */
+interface Thread<Source> {
+  /** Sources that are being hashed. */
   readonly jobs: number
-  begin(): Job
+  begin(source: Source): Job
   end(): Promise<unknown>
 }
 
-const Progress = z.object({
-  job: z.int(),
-  done: z.int(),
-  isCut: z.boolean(),
-  sha256: z.string().optional(),
-})
-type Progress = z.infer<typeof Progress>
-/** What the thread answers. */
-const Answer = z.union([
-  Progress,
-  z.object({ job: z.int(), error: z.instanceof(Error), code: z.string().optional() }),
+/** How far it is; with the digest when that was all. */
+const Progress = z.object({ done: z.int(), sha256: z.string().optional() })
+const Refusal = z.object({ isNotForThreads: z.literal(true) })
+const Stretch = z.union([Progress, Refusal])
+type Stretch = z.infer<typeof Stretch>
+const Fault = z.union([
+  z.object({ problem: z.string(), found: z.string().optional() }),
+  z.object({ error: z.instanceof(Error), code: z.string().optional() }),
+])
+/** What the thread answers, and what it asks. */
+const Message = z.union([
+  z.object({ job: z.int(), answer: z.union([Stretch, Fault]) }),
+  z.object({ question: z.unknown() }),
 ])
 
-function startThread(settings: HashThreadSettings, onEnd: () => void): Thread {
-  const { program, stretchMs, idleMs } = settings
-  const worker = new Worker(program, {
-    workerData: { stretchMs },
+function startThread<Source extends object>(
+  { name, data, onQuestion }: HashProgram,
+  { stretchMs, idleMs }: HashThreadSettings,
+  onEnd: () => void,
+): Thread<Source> {
+  // The sources are run as they are, and published as JavaScript.
+  const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
+  const worker = new Worker(new URL(`./${name}${extension}`, import.meta.url), {
+    workerData: { ...data, stretchMs },
     execArgv: [],
     env: {},
-    // It holds one buffer and a few numbers.
+    // It holds a few buffers and numbers.
     resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 4 },
   })
-  const asked = new Map<number, PromiseWithResolvers<Progress>>()
+  const asked = new Map<number, PromiseWithResolvers<Stretch>>()
   let jobs = 0
   let begun = 0
-  let ending: Error | undefined
+  let ending: ArtifactError | undefined
   let idle: NodeJS.Timeout | undefined
   const finish = (cause?: unknown) => {
-    ending ??= new Error('The thread that hashes files has ended', { cause })
+    ending ??= gone(cause)
     clearTimeout(idle)
     for (const { reject } of asked.values()) reject(ending)
     asked.clear()
@@ -168,26 +183,27 @@ function startThread(settings: HashThreadSettings, onEnd: () => void): Thread {
   }
   worker.once('error', finish)
   worker.once('exit', () => finish())
-  worker.on('message', (message: unknown) => {
-    const answer = Answer.parse(message)
-    const waiting = asked.get(answer.job)
-    asked.delete(answer.job)
-    if ('done' in answer) waiting?.resolve(answer)
-    else waiting?.reject(Object.assign(answer.error, { code: answer.code }))
+  worker.on('message', (text: unknown) => {
+    const message = Message.parse(text)
+    if ('question' in message)
+      return void onQuestion?.(message.question).then((other) => worker.postMessage({ other }))
+    const waiting = asked.get(message.job)
+    asked.delete(message.job)
+    const { answer } = message
+    if ('problem' in answer || 'error' in answer) waiting?.reject(faultOf(answer))
+    else waiting?.resolve(answer)
   })
-  const ask = (job: number, file: FileToHash) => {
-    const answer = Promise.withResolvers<Progress>()
+  const ask = (job: number, source: Source) => {
+    const answer = Promise.withResolvers<Stretch>()
     if (ending === undefined) {
       asked.set(job, answer)
-      worker.postMessage({ job, ...file })
+      worker.postMessage({ job, source })
     } else answer.reject(ending)
     return answer.promise
   }
-  const leave = (job: number) => {
+  const leave = () => {
     jobs -= 1
-    if (ending !== undefined) return
-    worker.postMessage({ job, isOver: true })
-    if (jobs > 0) return
+    if (ending !== undefined || jobs > 0) return
     worker.unref()
     idle = setTimeout(retire, idleMs).unref()
   }
@@ -195,13 +211,31 @@ function startThread(settings: HashThreadSettings, onEnd: () => void): Thread {
     get jobs() {
       return jobs
     },
-    begin() {
+    begin(source) {
       const job = begun++
       jobs += 1
       clearTimeout(idle)
       worker.ref()
-      return { ask: (file) => ask(job, file), [Symbol.dispose]: () => leave(job) }
+      return {
+        next: () => ask(job, source),
+        stop: () => worker.postMessage({ job, isOver: true }),
+        [Symbol.dispose]: leave,
+      }
     },
     end: () => worker.terminate(),
   }
+}
+
+function gone(cause: unknown): ArtifactError {
+  return new ArtifactError(
+    'store_unavailable',
+    'Cannot read stored bytes: the thread that hashes them has ended',
+    { cause },
+  )
+}
+
+function faultOf(fault: z.infer<typeof Fault>): Error {
+  if ('error' in fault) return Object.assign(fault.error, { code: fault.code })
+  const { problem, found } = fault
+  return new ArtifactError('store_unavailable', problem, found === undefined ? {} : { found })
 }

@@ -1,6 +1,7 @@
 /** One bucket through the AWS SDK: where it is, and how a call to it is bounded and judged. */
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { ArtifactError } from '../../schemas/problems.ts'
+import { CALL_TIMEOUT_MS, CONNECT_TIMEOUT_MS } from './object-body.ts'
 import { nameS3Error } from './s3-errors.ts'
 
 export interface S3BucketOptions {
@@ -23,10 +24,6 @@ export interface S3Bucket extends AsyncDisposable {
   /** Of the bucket itself: scheme, host and, in path style, its name. */
   readonly address: URL
 }
-
-/** A call that takes longer has failed. */
-export const CALL_TIMEOUT_MS = 60_000
-export const CONNECT_TIMEOUT_MS = 10_000
 
 /** Connects to nothing yet; the first call does. */
 export function openS3Bucket(options: S3BucketOptions): S3Bucket {
