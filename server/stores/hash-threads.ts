@@ -30,6 +30,8 @@ export interface HashProgram {
   data?: object
   /** Answers what it asks. */
   onQuestion?: (question: unknown) => Promise<unknown>
+  /** Called when no such thread is left: whatever one of them held is held no more. */
+  onNoneLeft?: () => void
 }
 
 export interface HashListener {
@@ -72,7 +74,10 @@ export function createHashThreads<Source extends object>(
   const chosen = { ...DEFAULT_SETTINGS, ...settings }
   const threads = new Set<Thread<Source>>()
   const start = () => {
-    const thread = startThread<Source>(program, chosen, () => threads.delete(thread))
+    const thread = startThread<Source>(program, chosen, () => {
+      threads.delete(thread)
+      if (threads.size === 0) program.onNoneLeft?.()
+    })
     threads.add(thread)
     return thread
   }

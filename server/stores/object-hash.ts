@@ -45,6 +45,8 @@ export function describeObjectThread(
   return {
     name: 'object-hash-thread',
     data: { ahead, counts } satisfies ObjectThreadData,
+    // One that died in the middle of a read gave nothing back.
+    onNoneLeft: () => counts.fill(0),
     async onQuestion(question): Promise<SignAnswer> {
       const { number, key, headers } = SignQuestion.parse(question)
       try {
