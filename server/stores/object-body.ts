@@ -2,6 +2,7 @@
  * A range of an object on its way from a store: how it is asked for, and how long it is waited for. No
  * package is needed for that, so that a thread need not load one.
  */
+import { keepPace, type Pace } from '../../client/wire/pace.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 
 /** A call that takes longer has failed. */
@@ -20,7 +21,7 @@ export interface ObjectRange {
 export interface ObjectBody {
   /** Of the range that comes. */
   sizeBytes: bigint
-  /** Throws `store_unavailable` when the stream breaks or stalls. */
+  /** Throws `store_unavailable` when the stream breaks, stalls or lags. */
   chunks: AsyncIterable<Uint8Array>
 }
 
@@ -33,23 +34,25 @@ export function rangeHeader({ start, end }: Pick<ObjectRange, 'start' | 'end'>):
 }
 
 /**
- * Hands on what a store sends, and `drop`s it when it stands still, is told to stop, or nobody wants
- * more. Throws `store_unavailable` when it breaks or stalls; `verb` completes "Cannot …".
+ * Hands on what a store sends, and `drop`s it when it stands still, does not keep the pace, is told to
+ * stop, or nobody wants more. Throws `store_unavailable` when it breaks, stalls or lags; `verb` completes
+ * "Cannot …".
  */
 export async function* readSteadily(
-  body: AsyncIterable<unknown>,
+  body: AsyncIterable<Uint8Array>,
   drop: () => void,
   verb: string,
+  pace: Pace,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
   const arm = () => setTimeout(drop, STALL_TIMEOUT_MS)
   signal?.addEventListener('abort', drop, { once: true })
   let timer = arm()
   try {
-    for await (const chunk of body) {
+    for await (const chunk of keepPace(body, pace)) {
       // The reader may take its time; only the store is under the clock.
       clearTimeout(timer)
-      if (chunk instanceof Uint8Array) yield chunk
+      yield chunk
       timer = arm()
     }
     signal?.throwIfAborted()

@@ -30,19 +30,19 @@ function hearSigned(answer: SignAnswer): void {
   else waiting?.resolve({ url: new URL(answer.url), headers: answer.headers })
 }
 
-const { ahead: settings, counts }: ObjectThreadData = workerData
+const { pace, ahead: settings, counts }: ObjectThreadData = workerData
 const ahead = createReadAhead(settings, counts)
 
 serveHashJobs<ObjectToHash, SignAnswer>(({ key, tag }, signal) => {
   const opener: RangeOpener = {
     async open(range) {
-      const body = await getObjectInBulk(signer, key, tag, range)
+      const body = await getObjectInBulk(signer, key, tag, range, { pace })
       // The SDK has the words for whatever was answered.
       if (body === undefined) throw new NotForThreads()
       return body
     },
-    openAhead: (range, hold) => getObjectInBulk(signer, key, tag, range, hold),
+    openAhead: (range, hold) => getObjectInBulk(signer, key, tag, range, { pace, hold }),
   }
   const readFrom = (start: bigint) => ahead.read(opener, { start, end: undefined, signal })
-  return readOn(readFrom, 0n, signal)
+  return readOn(readFrom, 0n, pace, signal)
 }, hearSigned)

@@ -4,6 +4,7 @@
  * object, as a client does.
  */
 import { z } from 'zod'
+import type { Pace } from '../../client/wire/pace.ts'
 import type { HashProgram } from './hash-threads.ts'
 import type { AheadSettings } from './long-read.ts'
 import type { ReadSigner } from './s3-bulk-read.ts'
@@ -17,6 +18,8 @@ export interface ObjectToHash {
 
 /** What such a thread is started with. */
 export interface ObjectThreadData {
+  /** What a body has to keep. */
+  pace: Pace
   ahead: Partial<Omit<AheadSettings, 'now'>>
   /** Of what all these threads have ahead. */
   counts: Int32Array
@@ -39,12 +42,13 @@ export type SignAnswer = { number: number } & (
 /** A thread whose requests `signer` signs; all that are started by it share what runs ahead. */
 export function describeObjectThread(
   signer: ReadSigner,
+  pace: Pace,
   { now: _, ...ahead }: Partial<AheadSettings> = {},
 ): HashProgram {
   const counts = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT))
   return {
     name: 'object-hash-thread',
-    data: { ahead, counts } satisfies ObjectThreadData,
+    data: { pace, ahead, counts } satisfies ObjectThreadData,
     // One that died in the middle of a read gave nothing back.
     onNoneLeft: () => counts.fill(0),
     async onQuestion(question): Promise<SignAnswer> {

@@ -1,5 +1,6 @@
 /** Long ranges of objects, over a socket of their own and into memory that is used again. */
 import { type HeldBody, requestBulk } from '../../client/wire/bulk-reply.ts'
+import type { Pace } from '../../client/wire/pace.ts'
 import {
   CALL_TIMEOUT_MS,
   CONNECT_TIMEOUT_MS,
@@ -27,7 +28,7 @@ export async function getObjectInBulk(
   key: string,
   tag: string,
   range: ObjectRange,
-  hold?: HeldBody,
+  { pace, hold }: { pace: Pace; hold?: HeldBody },
 ): Promise<ObjectBody | undefined> {
   const { signal = new AbortController().signal } = range
   const verb = `read ${key}`
@@ -48,7 +49,7 @@ export async function getObjectInBulk(
       return undefined
     }
     const sizeBytes = BigInt(reply.sizeBytes)
-    return { sizeBytes, chunks: readSteadily(reply.body, reply.drop, verb, signal) }
+    return { sizeBytes, chunks: readSteadily(reply.body, reply.drop, verb, pace, signal) }
   } catch (error) {
     signal.throwIfAborted()
     throw nameSilence(verb, error)

@@ -138,7 +138,7 @@ export async function getObject(
     if (!(Body instanceof Readable)) throw new TypeError(`Cannot ${verb}: the body is no stream`)
     const sizeBytes = BigInt(demand(ContentLength, verb))
     const drop = () => void Body.destroy()
-    return { sizeBytes, chunks: freeBehind(readSteadily(Body, drop, verb, signal)) }
+    return { sizeBytes, chunks: freeBehind(readSteadily(Body, drop, verb, bucket.pace, signal)) }
   } catch (error) {
     signal?.throwIfAborted()
     if (isStatus(error, 416)) return undefined

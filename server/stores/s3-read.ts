@@ -33,14 +33,16 @@ export function createObjectReader(
       if (isLong) return ahead.read(openerOf(bucket, signer, key, tag), range)
       return (await getObject(bucket, key, tag, range))?.chunks ?? []
     }
-    return readOn(open, start, signal)
+    return readOn(open, start, bucket.pace, signal)
   }
 }
 
 function openerOf(bucket: S3Bucket, signer: S3Signer, key: string, tag: string): RangeOpener {
+  const { pace } = bucket
   return {
     open: async (range) =>
-      (await getObjectInBulk(signer, key, tag, range)) ?? getObject(bucket, key, tag, range),
-    openAhead: (range, hold) => getObjectInBulk(signer, key, tag, range, hold),
+      (await getObjectInBulk(signer, key, tag, range, { pace })) ??
+      getObject(bucket, key, tag, range),
+    openAhead: (range, hold) => getObjectInBulk(signer, key, tag, range, { pace, hold }),
   }
 }
