@@ -1,5 +1,6 @@
 /** Long ranges of objects, over a socket of their own and into memory that is used again. */
 import { type HeldBody, requestBulk } from '../../client/wire/bulk-reply.ts'
+import type { Pace } from '../../client/wire/pace.ts'
 import { CALL_TIMEOUT_MS, CONNECT_TIMEOUT_MS } from './s3-bucket.ts'
 import { nameS3Error } from './s3-errors.ts'
 import { type ObjectBody, type ObjectRange, rangeHeader, readSteadily } from './s3-objects.ts'
@@ -18,7 +19,7 @@ export async function getObjectInBulk(
   key: string,
   tag: string,
   range: ObjectRange,
-  hold?: HeldBody,
+  { pace, hold }: { pace: Pace; hold?: HeldBody },
 ): Promise<ObjectBody | undefined> {
   const { signal = new AbortController().signal } = range
   const verb = `read ${key}`
@@ -39,7 +40,7 @@ export async function getObjectInBulk(
       return undefined
     }
     const sizeBytes = BigInt(reply.sizeBytes)
-    return { sizeBytes, chunks: readSteadily(reply.body, reply.drop, verb, signal) }
+    return { sizeBytes, chunks: readSteadily(reply.body, reply.drop, verb, pace, signal) }
   } catch (error) {
     signal.throwIfAborted()
     throw nameS3Error(verb, error)

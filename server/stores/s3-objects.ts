@@ -9,6 +9,7 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
 import { freeBehind } from '../../client/disk/spent-chunk.ts'
+import { keepPace, type Pace } from '../../client/wire/pace.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import {
   attempt,
@@ -128,7 +129,7 @@ export interface ObjectRange {
 export interface ObjectBody {
   /** Of the range that comes. */
   sizeBytes: bigint
-  /** Throws `store_unavailable` when the stream breaks or stalls. */
+  /** Throws `store_unavailable` when the stream breaks, stalls or lags. */
   chunks: AsyncIterable<Uint8Array>
 }
 
@@ -156,7 +157,7 @@ export async function getObject(
     if (!(Body instanceof Readable)) throw new TypeError(`Cannot ${verb}: the body is no stream`)
     const sizeBytes = BigInt(demand(ContentLength, verb))
     const drop = () => void Body.destroy()
-    return { sizeBytes, chunks: freeBehind(readSteadily(Body, drop, verb, signal)) }
+    return { sizeBytes, chunks: freeBehind(readSteadily(Body, drop, verb, bucket.pace, signal)) }
   } catch (error) {
     signal?.throwIfAborted()
     if (isStatus(error, 416)) return undefined
@@ -179,23 +180,25 @@ export function rangeHeader({ start, end }: Pick<ObjectRange, 'start' | 'end'>):
 }
 
 /**
- * Hands on what a store sends, and `drop`s it when it stands still, is told to stop, or nobody wants
- * more. Throws `store_unavailable` when it breaks or stalls; `verb` completes "Cannot …".
+ * Hands on what a store sends, and `drop`s it when it stands still, does not keep the pace, is told to
+ * stop, or nobody wants more. Throws `store_unavailable` when it breaks, stalls or lags; `verb` completes
+ * "Cannot …".
  */
 export async function* readSteadily(
-  body: AsyncIterable<unknown>,
+  body: AsyncIterable<Uint8Array>,
   drop: () => void,
   verb: string,
+  pace: Pace,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
   const arm = () => setTimeout(drop, STALL_TIMEOUT_MS)
   signal?.addEventListener('abort', drop, { once: true })
   let timer = arm()
   try {
-    for await (const chunk of body) {
+    for await (const chunk of keepPace(body, pace)) {
       // The reader may take its time; only the store is under the clock.
       clearTimeout(timer)
-      if (chunk instanceof Uint8Array) yield chunk
+      yield chunk
       timer = arm()
     }
     signal?.throwIfAborted()

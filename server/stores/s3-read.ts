@@ -1,5 +1,6 @@
 /** Reading an object of a bucket: long or short, whole or from somewhere on, over connections that break. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { isAtPace, readClock } from '../../client/wire/pace.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { type AheadSettings, createReadAhead, type RangeOpener } from './long-read.ts'
 import type { S3Bucket } from './s3-bucket.ts'
@@ -8,7 +9,7 @@ import { getObject } from './s3-objects.ts'
 import type { S3Signer } from './s3-signing.ts'
 import type { ReadOptions } from './store.ts'
 
-/** A read that breaks goes on where it was, unless it breaks this often without a byte. */
+/** A read that breaks goes on where it was, unless it breaks this often and brings hardly anything. */
 const READ_FAILURES_MAX = 5
 
 /**
@@ -34,6 +35,8 @@ export function createObjectReader(
     let position = start
     const stop = end ?? start + expectedBytes
     for (let failures = 0; ; ) {
+      const before = position
+      const sinceMs = readClock()
       try {
         const range = { start: position, end, signal }
         const isLong = tag !== undefined && stop - position >= BULK_FROM_BYTES
@@ -42,12 +45,12 @@ export function createObjectReader(
           : ((await getObject(bucket, key, tag, range))?.chunks ?? [])
         for await (const chunk of chunks) {
           position += BigInt(chunk.length)
-          failures = 0
           yield chunk
         }
         return
       } catch (error) {
         const isPassing = error instanceof ArtifactError && error.code === 'store_unavailable'
+        if (isAtPace(bucket.pace, Number(position - before), sinceMs)) failures = 0
         failures += 1
         if (!isPassing || failures >= READ_FAILURES_MAX) throw error
         await delay(100 * 2 ** failures, undefined, signal === undefined ? {} : { signal })
@@ -57,9 +60,11 @@ export function createObjectReader(
 }
 
 function openerOf(bucket: S3Bucket, signer: S3Signer, key: string, tag: string): RangeOpener {
+  const { pace } = bucket
   return {
     open: async (range) =>
-      (await getObjectInBulk(signer, key, tag, range)) ?? getObject(bucket, key, tag, range),
-    openAhead: (range, hold) => getObjectInBulk(signer, key, tag, range, hold),
+      (await getObjectInBulk(signer, key, tag, range, { pace })) ??
+      getObject(bucket, key, tag, range),
+    openAhead: (range, hold) => getObjectInBulk(signer, key, tag, range, { pace, hold }),
   }
 }

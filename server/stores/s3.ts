@@ -142,15 +142,16 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
 /** What packs do with the bucket. */
 function describeObjects(probed: ProbedBucket, readObject: ReadObject): Objects {
   const { bucket, capabilities } = probed
+  const putNew: Objects['putNew'] = ({ key, contentType }, bytes) =>
+    putObject(bucket, key, bytes, contentType, capabilities.conditionalPut)
   return {
     async put(key, bytes) {
       await putObject(bucket, key, bytes, PACK_TYPE, false)
     },
-    async putAlone({ key, contentType }, bytes) {
-      const blob =
-        (await putObject(bucket, key, bytes, contentType, capabilities.conditionalPut)) ??
-        (await statObject(probed, key))
-      if (blob === undefined) throw sessionEnded(key)
+    putNew,
+    async putAlone(plan, bytes) {
+      const blob = (await putNew(plan, bytes)) ?? (await statObject(probed, plan.key))
+      if (blob === undefined) throw sessionEnded(plan.key)
       return blob
     },
     read: (key, range) => readObject(key, undefined, range),

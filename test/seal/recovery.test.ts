@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { grantParts } from '../../server/intake/grants.ts'
 import { describeUpload } from '../../server/intake/uploads.ts'
+import { findStranded } from '../../server/records/upload-endings.ts'
 import type { ReadOptions, Store } from '../../server/stores/store.ts'
 import { openStage, type Stage } from '../support/stage.ts'
 import { makeContent } from '../support/upload.ts'
@@ -210,5 +211,31 @@ describe('a seal that breaks off', () => {
     await expect(stage.seal(upload.id, cut, sealer)).rejects.toThrow('it is away')
     await stage.sweep()
     expect((await stage.find(upload.id)).state).toBe('sealed')
+  })
+
+  it('comes after those that were tried longer ago, so that none keeps the others from their turn', async () => {
+    const store: Store = {
+      ...stage.store,
+      async complete() {
+        throw outage()
+      },
+    }
+    await using sealer = stage.openSealer({ store })
+    const uploads = [fresh(), fresh()].map((target) => stage.openAndSend(target, content))
+    const [first, second] = await Promise.all(uploads)
+    for (const upload of [first, second]) {
+      await expect(stage.seal(upload?.id ?? '', content, sealer)).rejects.toThrow('it is away')
+      stage.wait(1)
+    }
+    const findNext = async () => {
+      const [next] = await findStranded(stage.intake.sql, stage.intake.clock(), 1)
+      return next
+    }
+    const tried = await findNext()
+    expect(tried?.id).toBe(first?.id)
+    if (tried !== undefined) await sealer.recover(tried)
+    expect((await findNext())?.id).toBe(second?.id)
+    await stage.sweep()
+    expect(await findNext()).toBeUndefined()
   })
 })
