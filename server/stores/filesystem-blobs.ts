@@ -30,23 +30,32 @@ export async function statBlob(folder: string, key: string): Promise<Blob | unde
   }
 }
 
-/** Moves the file at `path`, which nobody writes to any more, to its final place. */
+/**
+ * Moves the file at `path`, which nobody writes to any more, to its final place. Its parts are on the
+ * disk: so the bytes are not waited for again. Its name is there once {@link settleBlob} has returned.
+ */
 export async function moveToBlobs(
   folder: string,
   key: string,
   path: string,
   sizeBytes: bigint,
-): Promise<void> {
-  {
-    await using handle = await open(path, 'r+')
-    // Longer when a part was refused that lay behind the last one.
-    const { size } = await handle.stat({ bigint: true })
-    if (size !== sizeBytes) await handle.truncate(Number(sizeBytes))
-    await handle.sync()
-  }
+): Promise<Blob> {
+  const { size } = await stat(path, { bigint: true })
+  // Longer when a part was refused that lay behind the last one.
+  if (size !== sizeBytes) await resize(path, Number(sizeBytes))
   const target = pathOfBlob(folder, key)
-  await makeFolder(dirname(target))
-  await renamePatiently(path, target)
+  await renamePatiently(path, target).catch(async (error: unknown) => {
+    if (errorCode(error) !== 'ENOENT') throw error
+    await makeFolder(dirname(target))
+    await renamePatiently(path, target)
+  })
+  return { sizeBytes, tag: formatTag(key, sizeBytes) }
+}
+
+async function resize(path: string, sizeBytes: number): Promise<void> {
+  await using handle = await open(path, 'r+')
+  await handle.truncate(sizeBytes)
+  await handle.sync()
 }
 
 /**

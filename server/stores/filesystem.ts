@@ -37,10 +37,11 @@ import {
   pathOfIncoming,
   receiveIncoming,
   removeIncoming,
+  removeJournal,
   withoutWriters,
 } from './incoming.ts'
 import { openPacks, type Packs } from './packs.ts'
-import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
+import { checkPartList, checkPartsHeld } from './part-list.ts'
 import { wrongSize } from './part-receiver.ts'
 import type { Blob, BlobSession, HeldPart, Store } from './store.ts'
 
@@ -220,14 +221,13 @@ async function complete(
   const sizeBytes = checkPartList(session, parts)
   return withoutWriters(incoming, key, async () => {
     const before = await statBlob(folder, key)
-    if (before === undefined) {
-      checkPartsHeld(key, parts, await listIncoming(incoming, key))
-      await moveToBlobs(folder, key, pathOfIncoming(incoming, key), sizeBytes)
-    } else if (before.sizeBytes !== sizeBytes) throw otherSize(key, sizeBytes, before.sizeBytes)
+    if (before !== undefined && before.sizeBytes !== sizeBytes)
+      throw otherSize(key, sizeBytes, before.sizeBytes)
+    if (before === undefined) checkPartsHeld(key, parts, await listIncoming(incoming, key))
+    const blob =
+      before ?? (await moveToBlobs(folder, key, pathOfIncoming(incoming, key), sizeBytes))
     await settleBlob(folder, key)
-    await removeIncoming(incoming, key)
-    const blob = before ?? (await statBlob(folder, key))
-    if (blob === undefined) throw sessionEnded(key)
+    await (before === undefined ? removeJournal : removeIncoming)(incoming, key)
     return blob
   })
 }
