@@ -2,6 +2,7 @@
  * One server, as a client talks to it: sockets, patience, and the token that goes nowhere else.
  */
 import { ArtifactError } from '../../schemas/problems.ts'
+import type { HeadStart } from '../wire/head-start.ts'
 import { keepPace, type Pace } from '../wire/pace.ts'
 import { openPlainWire } from '../wire/plain-wire.ts'
 import type { Wire, WireReply, WireRequest } from '../wire/wire.ts'
@@ -136,11 +137,14 @@ export function isSlow({ slowBytesPerSecond }: Timing, bytes: number, sinceMs: n
   return bytes * 1000 < slowBytesPerSecond * (performance.now() - sinceMs)
 }
 
-/** Makes a connection; nothing is sent yet. Throws `configuration` when the address is not usable. */
-export function connect(options: ConnectOptions): Connection {
+/**
+ * Makes a connection; nothing is sent yet. With a head start its first request need not wait to be
+ * connected. Throws `configuration` when the address is not usable.
+ */
+export function connect(options: ConnectOptions, headStart?: HeadStart): Connection {
   const server = parseServerUrl(options.url)
   const timing = { ...DEFAULT_TIMING, ...options.timing }
-  const wires = openWires(timing, options.proxy)
+  const wires = openWires(timing, options.proxy, headStart)
   let fastestMs = Number.POSITIVE_INFINITY
   const noteTime = (milliseconds: number) => {
     fastestMs = Math.min(fastestMs, milliseconds)
@@ -202,8 +206,12 @@ interface Wires {
   close(): Promise<void>
 }
 
-function openWires(timing: Timing, proxy: ProxyOptions | undefined): Wires {
-  const plain = openPlainWire(timing)
+function openWires(
+  timing: Timing,
+  proxy: ProxyOptions | undefined,
+  headStart: HeadStart | undefined,
+): Wires {
+  const plain = openPlainWire(timing, headStart)
   let general: Promise<Wire> | undefined
   const loadGeneral = async () => {
     const { openGeneralWire } = await import('../wire/general-wire.ts')
