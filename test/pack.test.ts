@@ -113,6 +113,8 @@ describe('package', () => {
         'client/client.d.ts',
         'client/disk/file-hasher-thread.js',
         'client/transfer/memory-hasher-thread.js',
+        'server/stores/file-hash-thread.js',
+        'server/stores/object-hash-thread.js',
         'sql/0001_sealed.sql',
         'LICENSE',
         'README.md',

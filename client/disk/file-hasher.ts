@@ -6,7 +6,7 @@
  */
 import { z } from 'zod'
 import type { ContentDigest } from '../verify/digest.ts'
-import { startThread } from './thread.ts'
+import { spawnThread } from './thread.ts'
 
 /** Less is not worth a message. */
 const STEP_BYTES = 1024 ** 2
@@ -43,7 +43,7 @@ export function openFileHasher({ fd, partSizeBytes }: FileHasherOptions): FileHa
   const { promise, resolve, reject } = Promise.withResolvers<ContentDigest>()
   // Whoever gives up never asks for the digest.
   promise.catch(() => undefined)
-  const thread = startThread(import.meta.url, 'file-hasher-thread', { fd, partSizeBytes })
+  const thread = spawnThread(import.meta.url, 'file-hasher-thread', { fd, partSizeBytes })
   thread.once('message', (message: unknown) => {
     const answer = Answer.parse(message)
     if ('error' in answer) reject(answer.error)

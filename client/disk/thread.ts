@@ -4,7 +4,7 @@ import type { Worker } from 'node:worker_threads'
  * Starts the thread whose module has this name, without its extension, beside the module at `url`; it gets
  * no environment, no arguments of the program, and a heap for one buffer and a few numbers.
  */
-export function startThread(url: string, name: string, workerData?: unknown): Worker {
+export function spawnThread(url: string, name: string, workerData?: unknown): Worker {
   // The sources are run as they are, and published as JavaScript.
   const extension = url.slice(url.lastIndexOf('.'))
   // Not imported: small files need no thread, nor the module for it.

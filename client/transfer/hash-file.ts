@@ -6,7 +6,7 @@ import type { OnProgress } from './progress.ts'
 import { createTurns, hashPart } from './read-part.ts'
 import { openMemory } from './shared-memory.ts'
 import { openFileSource } from './source.ts'
-import { countThreads, type HashThreads, openSpreadHasher } from './spread-hasher.ts'
+import { countThreads, openSpreadHasher, type ThreadCount } from './spread-hasher.ts'
 
 export interface HashFileOptions {
   /** What the progress is told of. */
@@ -16,7 +16,7 @@ export interface HashFileOptions {
   checkSize: (found: { sizeBytes: bigint }) => void
   signal: AbortSignal
   /** [{@link countThreads}] */
-  hashThreads?: HashThreads | undefined
+  hashThreads?: ThreadCount | undefined
   onProgress?: OnProgress | undefined
 }
 

@@ -2,7 +2,7 @@
  * SHA-256 of bytes where they lie in shared memory, taken by a thread of its own.
  */
 import { ArtifactError } from '../../schemas/problems.ts'
-import { startThread } from '../disk/thread.ts'
+import { spawnThread } from '../disk/thread.ts'
 
 /** A chain of bytes that is hashed, and then the next one. */
 export interface ChainHasher extends AsyncDisposable {
@@ -19,7 +19,7 @@ export interface ChainHasher extends AsyncDisposable {
  * throws `local_io`.
  */
 export function openMemoryHasher(): ChainHasher {
-  const thread = startThread(import.meta.url, 'memory-hasher-thread')
+  const thread = spawnThread(import.meta.url, 'memory-hasher-thread')
   const asked: PromiseWithResolvers<string>[] = []
   let end: ArtifactError | undefined
   const fail = (cause?: unknown) => {

@@ -3,7 +3,7 @@ import type { ContentHasher } from '../verify/digest.ts'
 import { interrupted, untilAborted } from './interruption.ts'
 import type { TransferMemory } from './shared-memory.ts'
 import type { Source } from './source.ts'
-import type { HashThreads, SpreadHasher } from './spread-hasher.ts'
+import type { SpreadHasher, ThreadCount } from './spread-hasher.ts'
 
 /** Pieces in which bytes are read and hashed: one is read while the one before is hashed. */
 const READ_BYTES = 1024 ** 2
@@ -46,7 +46,7 @@ export interface Turns {
 }
 
 /** The buffers of {@link hashPart}; a single one where no thread looks at them. */
-export function createTurns(memory: TransferMemory, threads: HashThreads): Turns {
+export function createTurns(memory: TransferMemory, threads: ThreadCount): Turns {
   const count = threads === 0 ? 1 : TURNS
   const bytes = memory.take(count * TURN_BYTES)
   const settled: Promise<void>[] = []

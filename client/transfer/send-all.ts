@@ -19,9 +19,9 @@ import { openMemory, type TransferMemory } from './shared-memory.ts'
 import { type FileSource, type Source, sourceChanged } from './source.ts'
 import {
   countThreads,
-  type HashThreads,
   openSpreadHasher,
   type SpreadHasher,
+  type ThreadCount,
 } from './spread-hasher.ts'
 
 /** Pieces in which bytes are handed to a socket. */
@@ -40,7 +40,7 @@ export interface SendPlan {
   /** `false`: only hash; the store has it all. */
   isSending: boolean
   /** [{@link countThreads}] */
-  hashThreads?: HashThreads | undefined
+  hashThreads?: ThreadCount | undefined
 }
 
 /** What went out. */
@@ -149,7 +149,7 @@ interface Reading {
   source: Source
   plan: SendPlan
   hasher: SpreadHasher
-  threads: HashThreads
+  threads: ThreadCount
   memory: TransferMemory
   pool: (BufferPool & { sizeBytes: number }) | undefined
   budget: Budget

@@ -30,17 +30,17 @@ export interface SpreadOptions {
   partSizeBytes: number
   /** `undefined` while it is not known: then no thread starts before the second part. */
   sizeBytes: bigint | undefined
-  threads: HashThreads
+  threads: ThreadCount
 }
 
 /** Threads that hash, besides the one that asks: the first has the whole, the second the parts. */
-export type HashThreads = 0 | 1 | 2
+export type ThreadCount = 0 | 1 | 2
 
 /** How many pay for so many bytes (`undefined`: not known beforehand) on a machine of so many cores. */
 export function countThreads(
   sizeBytes: bigint | undefined,
   cores = availableParallelism(),
-): HashThreads {
+): ThreadCount {
   if (cores === 1 || (sizeBytes !== undefined && sizeBytes < THREADS_FROM_BYTES)) return 0
   // With two, one of them is busy with the sockets and the parts.
   return cores === 2 ? 1 : 2

@@ -7,7 +7,7 @@ import type { JournalSlot } from './journal.ts'
 import type { Meter } from './meter.ts'
 import type { OnProgress } from './progress.ts'
 import type { Source } from './source.ts'
-import type { HashThreads } from './spread-hasher.ts'
+import type { ThreadCount } from './spread-hasher.ts'
 
 /** Where the bytes of an upload come from. */
 export type UploadSource =
@@ -36,7 +36,7 @@ export interface UploadOptions {
   /** Memory for parts, in bytes [128 MiB]. */
   memoryBytes?: number | undefined
   /** Threads that hash besides the one that sends [as many as pay for this size on this machine]. */
-  hashThreads?: HashThreads | undefined
+  hashThreads?: ThreadCount | undefined
   /** Stops the upload; that of a file with a journal stays open, and the same call resumes it. */
   signal?: AbortSignal | undefined
   onProgress?: OnProgress | undefined

@@ -23,10 +23,11 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import { checkMayUpload, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import { alreadySealed } from '../intake/open.ts'
+import { judgeRuns } from '../intake/run-ahead.ts'
 import { ended, type Intake } from '../intake/session.ts'
 import { findArtifacts } from '../records/artifacts.ts'
 import { toDatabaseProblem } from '../records/database.ts'
-import { allotRun, ensureRuns } from '../records/tasks.ts'
+import { allotRun } from '../records/tasks.ts'
 import { insertVerifying, type NewVerifying, takeVerifying } from '../records/upload-endings.ts'
 import type { UploadRecord } from '../records/upload-row.ts'
 import { findUpload } from '../records/uploads.ts'
@@ -83,7 +84,7 @@ export async function sealBatch(
   if (token === undefined) throw unauthenticated()
   const slab = createBase64Slab(requests.map(({ content }) => content))
   const read = requests.map((request) => attempt(() => readItem(intake, principal, request, slab)))
-  const items = await placeAll(intake, read, requestId)
+  const items = await refuseFar(intake, principal, await placeAll(intake, read, requestId))
   const firsts = new Map<string, Item>()
   for (const item of items)
     if (!(item instanceof ArtifactError) && !firsts.has(item.request.id))
@@ -141,6 +142,17 @@ async function placeAll(
     if (run === undefined) throw new Error(`An artifact of ${item.request.task} came without a run`)
     return { ...item, request: { ...item.request, run } }
   })
+}
+
+/** Refuses those whose run is too far ahead for the caller. */
+async function refuseFar(
+  { sql }: Intake,
+  principal: Principal,
+  items: readonly (Item | ArtifactError)[],
+): Promise<(Item | ArtifactError)[]> {
+  const placed = items.flatMap((item) => (item instanceof ArtifactError ? [] : [item.request]))
+  const judge = await judgeRuns(sql, principal, placed)
+  return items.map((item) => (item instanceof ArtifactError ? item : (judge(item.request) ?? item)))
 }
 
 /** The artifacts to be, by id of the upload. */
@@ -208,10 +220,6 @@ async function openAll(
   items: readonly Item[],
 ): Promise<Map<string, UploadRecord>> {
   if (items.length === 0) return new Map()
-  await ensureRuns(
-    sql,
-    items.map(({ request }) => request),
-  )
   const openedAt = clock()
   const partSizeBytes = Math.max(settings.partSizeBytes, store.limits.partSizeMinBytes, 65_536)
   const uploads = items.map(

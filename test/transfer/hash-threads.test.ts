@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { connect, get, upload, verifyFile } from '../../client/client.ts'
 import type { Connection } from '../../client/transfer/connection.ts'
 import { hashFile } from '../../client/transfer/hash-file.ts'
-import type { HashThreads } from '../../client/transfer/spread-hasher.ts'
+import type { ThreadCount } from '../../client/transfer/spread-hasher.ts'
 import type { UploadOptions } from '../../client/transfer/upload-job.ts'
 import { sha256Of } from '../../client/verify/digest.ts'
 import { MIB, writeBytes } from '../support/content.ts'
@@ -15,7 +15,7 @@ import { makeWorkFolder, type WorkFolder } from '../support/work-folder.ts'
 
 const PART = 65_536
 const SIZE = 40 * PART - 100
-const THREADS: readonly HashThreads[] = [1, 2]
+const THREADS: readonly ThreadCount[] = [1, 2]
 
 let server: TestServer
 let proxy: FaultProxy

@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest'
 import { openMemory } from '../../client/transfer/shared-memory.ts'
 import {
   countThreads,
-  type HashThreads,
   openSpreadHasher,
+  type ThreadCount,
 } from '../../client/transfer/spread-hasher.ts'
 import { EMPTY_SHA256 } from '../../client/verify/digest.ts'
 import { MIB, makeBytes } from '../support/content.ts'
@@ -13,7 +13,7 @@ import { watchThreads } from '../support/threads.ts'
 
 const PART = 1000
 const SIZES = [0, 1, PART - 1, PART, PART + 1, 2 * PART, 7 * PART + 123]
-const THREADS: readonly HashThreads[] = [0, 1, 2]
+const THREADS: readonly ThreadCount[] = [0, 1, 2]
 
 /** What another implementation says of these bytes. */
 async function describeBytes(bytes: Buffer, partSizeBytes: number) {
@@ -26,7 +26,7 @@ async function describeBytes(bytes: Buffer, partSizeBytes: number) {
 }
 
 interface HashRun {
-  threads: HashThreads
+  threads: ThreadCount
   isKnown: boolean
   partSizeBytes: number
   pieceBytes: number
