@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { connect, get, upload, verifyFile } from '../../client/client.ts'
 import type { Connection } from '../../client/transfer/connection.ts'
 import { hashFile } from '../../client/transfer/hash-file.ts'
-import type { ThreadCount } from '../../client/transfer/spread-hasher.ts'
+import { countThreads, type ThreadCount } from '../../client/transfer/spread-hasher.ts'
 import type { UploadOptions } from '../../client/transfer/upload-job.ts'
 import { sha256Of } from '../../client/verify/digest.ts'
 import { MIB, writeBytes } from '../support/content.ts'
@@ -218,11 +218,14 @@ describe.each([0, ...THREADS] as const)('hashFile() with %i threads', (hashThrea
   })
 })
 
-it('verifies a large local file on threads where there is more than one core', async () => {
+it('takes as many threads for a large file as the machine has use for', async () => {
   bytes = await writeBytes(work.at('file'), 64 * MIB, 'large')
   const { artifact } = await send({})
   expect(artifact.sha256).toBe(sha256Of(bytes))
+  // The server has threads of its own.
+  using verifying = watchThreads()
   const result = await verifyFile(connection, work.at('file'), target)
   expect(result.checks).toContain('sha256')
-  expect(watch.countRunning()).toBe(0)
+  expect(verifying.started).toHaveLength(countThreads(BigInt(64 * MIB)))
+  expect(verifying.countRunning()).toBe(0)
 })
