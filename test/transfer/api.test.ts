@@ -104,6 +104,16 @@ describe('call()', () => {
     })
   })
 
+  it.each([200, 400])(
+    'refuses an answer %i with more faults than can be listed',
+    async (status) => {
+      const many = JSON.stringify(Array.from({ length: 300_000 }, () => 1))
+      const text = `{"items":${many},"errors":${many},"next":null}`
+      const { connection } = await answering(answer(status, text))
+      await expect(call(connection, 'listTasks', {})).rejects.toMatchObject({ code: 'bad_reply' })
+    },
+  )
+
   it('sends no parameter that would make another path', async () => {
     const { connection, count } = await answering(empty)
     await expect(
