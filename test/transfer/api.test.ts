@@ -156,6 +156,25 @@ describe('retryDelayMs()', () => {
 })
 
 describe('watch()', () => {
+  it.each(['data: endless\n', 'data\n', 'data: x'])(
+    'refuses an event of %j without an end',
+    async (text) => {
+      const pour = (reply: ServerResponse) => {
+        reply.writeHead(200, { 'content-type': 'text/event-stream' })
+        const more = () => {
+          while (!reply.destroyed && reply.write(text.repeat(10_000)));
+        }
+        reply.on('drain', more)
+        more()
+      }
+      const { connection } = await answering(pour)
+      const read = async () => {
+        for await (const _ of watch(connection, {})) throw new Error('There was an event')
+      }
+      await expect(read()).rejects.toMatchObject({ code: 'bad_reply' })
+    },
+  )
+
   it('sees an upload to its seal, over a connection that breaks', async () => {
     const server = later(await startTestServer())
     const proxy = later(await startFaultProxy(server.url))
