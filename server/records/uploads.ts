@@ -1,14 +1,14 @@
 /** Upload sessions while they are open: opened, found, listed, their parts, their progress. */
 import type { Part } from '../../schemas/artifact.ts'
 import type { SealPolicy } from '../../schemas/primitives.ts'
-import type { OpenUpload, UploadState } from '../../schemas/upload.ts'
+import type { PlacedUpload, UploadState } from '../../schemas/upload.ts'
 import type { AnySql, Sql, Transaction } from './database.ts'
 import { insertingEvents } from './events.ts'
 import { ensuringRuns } from './tasks.ts'
 import { columns, formatUpload, parseRow, type UploadRecord, type UploadRow } from './upload-row.ts'
 
 export interface NewUpload {
-  request: OpenUpload
+  request: PlacedUpload
   partSizeBytes: number
   policy: SealPolicy
   blobKey: string
