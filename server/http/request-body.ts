@@ -10,13 +10,14 @@ export function readDeclaredBytes({ headers }: IncomingMessage): number | undefi
 }
 
 /**
- * The whole body as UTF-8. `onMoved` hears how much came. Throws `body_too_large` when there is more
- * than `bytesMax`, having read no more than that, and `invalid_request` when it breaks off.
+ * The whole body as UTF-8. `hold` hears of what came before it is kept, and is waited for. Throws
+ * `body_too_large` when there is more than `bytesMax`, having read no more than that,
+ * `invalid_request` when it breaks off, and what `hold` throws.
  */
 export async function readBodyText(
   incoming: IncomingMessage,
   bytesMax: number,
-  onMoved: (bytes: number) => void,
+  hold?: (bytes: number) => Promise<void>,
 ): Promise<string> {
   const declared = readDeclaredBytes(incoming)
   if (declared !== undefined && declared > bytesMax) throw tooLarge(bytesMax)
@@ -25,10 +26,10 @@ export async function readBodyText(
   let used = 0
   for await (const chunk of freeBehind(readChunks(incoming))) {
     if (used + chunk.length > bytesMax) throw tooLarge(bytesMax)
+    await hold?.(chunk.length)
     if (used + chunk.length > memory.length) memory = grow(memory, used + chunk.length)
     memory.set(chunk, used)
     used += chunk.length
-    onMoved(chunk.length)
   }
   const text = memory.toString('utf8', 0, used)
   freeChunk(memory)
