@@ -9,11 +9,15 @@ import { checkMayUpload, isAllowed, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import { findArtifact, isBlobSealed } from '../records/artifacts.ts'
 import type { AnySql } from '../records/database.ts'
-import { appendUploadEvent } from '../records/events.ts'
-import { ensureRun } from '../records/tasks.ts'
 import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
-
-import { countActiveUploads, findUpload, insertUpload, lockToken } from '../records/uploads.ts'
+import {
+  countActiveUploads,
+  findUpload,
+  findVacancy,
+  insertUpload,
+  lockToken,
+  type Vacancy,
+} from '../records/uploads.ts'
 import { blobKeyOf } from '../stores/blob-key.ts'
 import type { BlobPlan, BlobSession } from '../stores/store.ts'
 import { checkParts, grantParts, signGrants } from './grants.ts'
@@ -31,14 +35,19 @@ export async function openUpload(
 ): Promise<{ opened: OpenedUpload; isNew: boolean }> {
   checkMayUpload(principal, request.task, request.name)
   if (principal.token === undefined) throw unauthenticated()
-  const sealed = await findArtifact(intake.sql, request.task, request.run, request.name)
+  const key = blobKeyOf(request.id)
+  const [sealed, vacancy] = await Promise.all([
+    findArtifact(intake.sql, request.task, request.run, request.name),
+    findVacancy(intake.sql, { id: request.id, blobKey: key, tokenId: principal.token.id }),
+  ])
   if (sealed !== undefined && isSettled(request, sealed.artifact))
     return { opened: { outcome: 'already-sealed', artifact: sealed.artifact }, isNew: false }
 
-  const known = await findUpload(intake.sql, request.id)
-  const fresh = known === undefined ? await openFresh(intake, principal.token, request) : undefined
+  const fresh = vacancy.isOpened
+    ? undefined
+    : await openFresh(intake, principal.token, request, vacancy)
   if (fresh !== undefined) return { opened: fresh, isNew: true }
-  const record = known ?? (await findUpload(intake.sql, request.id))
+  const record = await findUpload(intake.sql, request.id)
   if (record === undefined) throw new Error(`Upload ${request.id} vanished while it was opened`)
   checkSameWords(intake, principal, request, record)
   if (record.state === 'failed' && record.problem !== undefined) throw parseProblem(record.problem)
@@ -60,19 +69,20 @@ async function openFresh(
   intake: Intake,
   token: { id: string; name: string },
   request: OpenUpload,
+  { isSealed, openCount }: Vacancy,
 ): Promise<OpenedUpload | undefined> {
   const partSizeBytes = dictatePartSize(intake, request)
   const sizeBytes = request.sizeBytes === null ? undefined : BigInt(request.sizeBytes)
   checkParts({ id: request.id, sizeBytes, partSizeBytes }, request.parts)
-  const { openUploadsMax } = intake.settings
-  const key = blobKeyOf(request.id)
-  const [isNearLimit, isSealed] = await Promise.all([
-    checkRoomForToken(intake.sql, token.id, openUploadsMax),
-    isBlobSealed(intake.sql, key),
-  ])
+  const isNearLimit = checkRoomForToken(openCount, intake.settings.openUploadsMax)
   // Of an artifact whose upload was forgotten long ago: whoever opens it could abort it.
   if (isSealed) throw idInUse(request, 'an id that stands for nothing else')
-  const plan = { key, sizeBytes, partSizeBytes, contentType: request.contentType }
+  const plan = {
+    key: blobKeyOf(request.id),
+    sizeBytes,
+    partSizeBytes,
+    contentType: request.contentType,
+  }
   const session = await beginFresh(intake, plan, request)
   const insert = () => insertOpened(intake, token, request, { plan, session, isNearLimit })
   const record =
@@ -117,14 +127,8 @@ async function insertOpened(
   begun: { plan: BlobPlan; session: string | undefined; isNearLimit: boolean },
 ): Promise<UploadRecord | undefined> {
   const openedAt = clock()
-  return outbox.change(async (tx) => {
-    if (begun.isNearLimit) {
-      // One at a time for this token: many that come together would all see room for one.
-      await lockToken(tx, token.id)
-      await checkRoomForToken(tx, token.id, settings.openUploadsMax)
-    }
-    await ensureRun(tx, request.task, request.run)
-    const record = await insertUpload(tx, {
+  const insert = (sql: AnySql) =>
+    insertUpload(sql, {
       request,
       partSizeBytes: begun.plan.partSizeBytes,
       policy: request.policy ?? settings.policy,
@@ -135,8 +139,12 @@ async function insertOpened(
       expiresAt: new Date(openedAt.getTime() + settings.uploadTtlSeconds * 1000),
       storeSession: begun.session,
     })
-    if (record !== undefined) await appendUploadEvent(tx, formatUpload(record), openedAt)
-    return record
+  if (!begun.isNearLimit) return outbox.changeAtOnce(insert)
+  return outbox.change(async (tx) => {
+    // One at a time for this token: many that come together would all see room for one.
+    await lockToken(tx, token.id)
+    checkRoomForToken(await countActiveUploads(tx, token.id), settings.openUploadsMax)
+    return insert(tx)
   })
 }
 
@@ -150,8 +158,7 @@ const OPENINGS_AT_ONCE_MAX = 500
  * Throws `too_many_uploads` when the token keeps as many open as it may. Returns whether all that may
  * be opening now could exceed that together; far from the limit nobody has to wait for another.
  */
-async function checkRoomForToken(sql: AnySql, tokenId: string, max: number): Promise<boolean> {
-  const open = await countActiveUploads(sql, tokenId)
+function checkRoomForToken(open: number, max: number): boolean {
   if (open < max) return open + OPENINGS_AT_ONCE_MAX >= max
   throw new ArtifactError('too_many_uploads', 'Cannot open upload: too many are open', {
     expected: `at most ${max}`,

@@ -10,9 +10,10 @@ export interface SignerLoopOptions {
   onSigned(note: string): void
   /** Told when something failed; `isAlarm` when the log itself is not what it was. */
   onFault(error: unknown, isAlarm: boolean): void
+  /** At least so long between two heads, in ms, so that many batches share one [50]. */
+  spacingMs?: number | undefined
 }
 
-/** Between two rounds, so that many batches share one head. */
 const SPACING_MS = 50
 /** A round happens at least this often, should a notice get lost. */
 const POLL_MS = 2000
@@ -25,27 +26,33 @@ export async function startSigning(
   parts: SignerParts,
   options: SignerLoopOptions,
 ): Promise<AsyncDisposable> {
+  const { spacingMs = SPACING_MS } = options
   await checkMemory(parts)
   await insertLogKey(parts.sql, parts.state.origin, formatNoteKey(parts.signer.key))
   const stop = new AbortController()
   let wake = Promise.withResolvers<void>()
   const subscription = await listenForLog(parts.sql, () => wake.resolve())
 
+  // What comes after a quiet while is signed at once: somebody waits for it.
+  let nextAt = 0
   async function sign(): Promise<void> {
     wake = Promise.withResolvers<void>()
     try {
       const note = await signHead(parts)
-      if (note !== undefined) options.onSigned(note)
+      if (note === undefined) return
+      options.onSigned(note)
     } catch (error) {
       options.onFault(error, error instanceof ArtifactError && error.code.startsWith('log_'))
     }
+    nextAt = performance.now() + spacingMs
   }
 
   async function run(): Promise<void> {
     while (!stop.signal.aborted) {
       const poll = delay(POLL_MS, undefined, { signal: stop.signal }).catch(() => undefined)
       await Promise.race([wake.promise, poll])
-      await delay(SPACING_MS, undefined, { signal: stop.signal }).catch(() => undefined)
+      const waitMs = nextAt - performance.now()
+      if (waitMs > 0) await delay(waitMs, undefined, { signal: stop.signal }).catch(() => undefined)
       if (!stop.signal.aborted) await sign()
     }
   }

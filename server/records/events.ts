@@ -20,25 +20,38 @@ const APPEND_LOCKS = 0x65_76_6e_74
  * Appends the present state of uploads, in order. It comes last in a transaction, after the change
  * that it tells of: of two that change one upload, the second one draws its ids when the first one
  * has ended. Whoever watches is told by the {@link Outbox}.
- *
- * One statement is enough: an id is drawn for a row that the join has let out, and it lets none out
- * before `held` has its row, which is when the lock is there. Whatever id is visible to it, the next
- * one that is drawn is higher.
  */
 export async function appendUploadEvents(
   tx: Transaction,
   uploads: readonly Upload[],
   at: Date,
 ): Promise<void> {
-  await tx`
+  await tx`${insertingEvents(tx, uploads, at)}`
+}
+
+/**
+ * The statement that does so, or a part of one whose other parts make the change: then `change` is the
+ * name of those rows, one at most, and without it nothing is appended.
+ *
+ * One statement is enough: an id is drawn for a row that the join has let out, and it lets none out
+ * before `held` has its row, which is when the lock is there. Whatever id is visible to it, the next
+ * one that is drawn is higher.
+ */
+export function insertingEvents(
+  sql: AnySql,
+  uploads: readonly Upload[],
+  at: Date,
+  change?: ReturnType<AnySql>,
+) {
+  return sql`
     with held as materialized (
-      select pg_advisory_xact_lock_shared(${APPEND_LOCKS}::int, ${signedOf(tx`coalesce(max(id), 0) + 1`, tx)}::int)
+      select pg_advisory_xact_lock_shared(${APPEND_LOCKS}::int, ${signedOf(sql`coalesce(max(id), 0) + 1`, sql)}::int)
       from artifact.event
     )
     insert into artifact.event (at, kind, task, run, name, upload_id, body)
     select ${at}, 'upload', body->>'task', (body->>'run')::int, body->>'name', (body->>'id')::uuid, body
-    from held cross join
-      jsonb_array_elements(${tx.json(uploads.map((upload) => ({ ...upload })))})
+    from ${change === undefined ? sql`` : sql`${change} cross join`} held cross join
+      jsonb_array_elements(${sql.json(uploads.map((upload) => ({ ...upload })))})
       with ordinality as news (body, place)
     order by place`
 }

@@ -9,6 +9,8 @@ export interface Outbox extends AsyncDisposable {
    * moment later, should this process die before that.
    */
   change<T>(action: (tx: Transaction) => Promise<T>): Promise<T>
+  /** The same for a change that is one statement, and so a transaction of its own. */
+  changeAtOnce<T>(action: (sql: Sql) => Promise<T>): Promise<T>
 }
 
 /** At least so long between two announcements of a server, however much it commits. */
@@ -35,11 +37,20 @@ export function openOutbox(sql: Sql, onFault: (error: unknown) => void): Outbox 
     timer.unref()
   }
 
+  const announceSoon = () => {
+    if (timer === undefined) announce()
+    else isDue = true
+  }
+
   return {
     async change(action) {
       const { result } = await sql.begin(async (tx) => ({ result: await action(tx) }))
-      if (timer === undefined) announce()
-      else isDue = true
+      announceSoon()
+      return result
+    },
+    async changeAtOnce(action) {
+      const result = await action(sql)
+      announceSoon()
       return result
     },
     async [Symbol.asyncDispose]() {

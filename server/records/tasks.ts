@@ -17,34 +17,26 @@ const formatRun = (row: RunRow): Run => ({
   openedAt: row.opened_at.toISOString(),
 })
 
-/** Makes sure that a task and a run chosen by the client are on record. */
-export async function ensureRun(sql: AnySql, task: string, run: number): Promise<void> {
-  // Counting the one makes it come first: who allots a run takes the task before the run too, and
-  // two that took them the other way round would wait for each other.
-  await sql`
-    with new_task as (
-      insert into artifact.task (task) values (${task}) on conflict do nothing returning 1
-    )
-    insert into artifact.run (task, run)
-    select ${task}, ${run}::int from (select count(*) from new_task) as done
-    on conflict do nothing`
-}
-
-/** The same for many, in two statements. In one order for all, so that nobody waits in a circle. */
-export async function ensureRuns(
-  sql: AnySql,
-  wanted: readonly { task: string; run: number }[],
-): Promise<void> {
-  const tasks = wanted.map(({ task }) => task)
-  await sql`
-    insert into artifact.task (task)
-    select distinct task from unnest(${tasks}::text[]) as new (task) order by task
-    on conflict do nothing`
-  await sql`
-    insert into artifact.run (task, run)
-    select distinct task, run from unnest(${tasks}::text[], ${wanted.map(({ run }) => run)}::int[]) as new (task, run)
-    order by task, run
-    on conflict do nothing`
+/**
+ * The parts of a statement, to follow its `with`, that make sure that tasks and runs chosen by clients
+ * are on record; whatever needs them there counts the rows of `new_run`. `wanted` is a query of the two.
+ *
+ * Counting makes the ones come before the others, and the order is one for all: who allots a run takes
+ * the task before the run too, and two that took them the other way round would wait for each other.
+ */
+export function ensuringRuns(sql: AnySql, wanted: ReturnType<AnySql>) {
+  return sql`
+    wanted as materialized (${wanted}),
+    new_task as (
+      insert into artifact.task (task) select distinct task from wanted order by task
+      on conflict do nothing returning 1
+    ),
+    new_run as (
+      insert into artifact.run (task, run)
+      select distinct task, run from wanted where (select count(*) from new_task) >= 0
+      order by task, run
+      on conflict do nothing returning 1
+    )`
 }
 
 /**
@@ -56,44 +48,59 @@ export async function allotRun(
   task: string,
   requestId: string,
 ): Promise<{ run: Run; isNew: boolean }> {
+  // Mostly nobody else wants a run of this task at this moment, and one statement is all that it takes.
+  const free = await allotFree(sql, task, requestId)
+  if (free !== undefined) return free
   return sql.begin(async (tx) => {
     // One at a time for a task: two requests must not see the same highest run.
     await tx`select pg_advisory_xact_lock(hashtextextended('artifact.run:' || ${task}, 0))`
-    await tx`insert into artifact.task (task) values (${task}) on conflict do nothing`
     for (;;) {
-      const known = await findAllotted(tx, task, requestId)
-      if (known !== undefined) return { run: known, isNew: false }
-      const [row] = await tx<[RunRow?]>`
-        insert into artifact.run (task, run, request_id)
-        values (${task}, ${await nextRun(tx, task)}, ${requestId})
-        on conflict do nothing
-        returning task, run, opened_at`
-      if (row !== undefined) return { run: formatRun(row), isNew: true }
+      const allotted = await allotFree(tx, task, requestId)
+      if (allotted !== undefined) return allotted
+      const last = await findLastRun(tx, task)
+      if (last === RUN_MAX)
+        throw new ArtifactError('runs_exhausted', `Cannot allot run: ${task} is at run ${RUN_MAX}`)
       // Someone opened an upload in this very run, or another task took the request id, just now.
     }
   })
 }
 
-async function findAllotted(
-  tx: Transaction,
+/** The run that the request id has or gets; `undefined` when there is none left, or somebody was faster. */
+async function allotFree(
+  sql: AnySql,
   task: string,
   requestId: string,
-): Promise<Run | undefined> {
-  const [known] = await tx<[RunRow?]>`
-    select task, run, opened_at from artifact.run where request_id = ${requestId}`
-  if (known === undefined || known.task === task) return known && formatRun(known)
+): Promise<{ run: Run; isNew: boolean } | undefined> {
+  const [row] = await sql<[(RunRow & { isNew: boolean })?]>`
+    with known as materialized (
+      select task, run, opened_at from artifact.run where request_id = ${requestId}
+    ), new_task as (
+      insert into artifact.task (task) select ${task} where not exists (select from known)
+      on conflict do nothing returning 1
+    ), fresh as (
+      insert into artifact.run (task, run, request_id)
+      select ${task}, coalesce(last.run, -1) + 1, ${requestId}
+      from (select count(*) from new_task) as done
+        left join (
+          select run from artifact.run where task = ${task} order by run desc limit 1
+        ) as last on true
+      where last.run is distinct from ${RUN_MAX}::int and not exists (select from known)
+      on conflict do nothing
+      returning task, run, opened_at
+    )
+    select *, false as "isNew" from known union all select *, true from fresh`
+  if (row === undefined) return undefined
+  if (row.task === task) return { run: formatRun(row), isNew: row.isNew }
   throw new ArtifactError('upload_conflict', 'Cannot allot run: the request id is in use', {
     expected: task,
     found: 'another task',
   })
 }
 
-async function nextRun(tx: Transaction, task: string): Promise<number> {
+async function findLastRun(tx: Transaction, task: string): Promise<number | undefined> {
   const [last] = await tx<[{ run: number }?]>`
     select run from artifact.run where task = ${task} order by run desc limit 1`
-  const next = last === undefined ? 0 : last.run + 1
-  if (next <= RUN_MAX) return next
-  throw new ArtifactError('runs_exhausted', `Cannot allot run: ${task} is at run ${RUN_MAX}`)
+  return last?.run
 }
 
 /** Whether a run is on record. */

@@ -8,6 +8,7 @@ import type { SealPolicy } from '../../schemas/primitives.ts'
 import type { Problem } from '../../schemas/problem-document.ts'
 import { WHOLE_SESSION } from '../stores/store.ts'
 import type { AnySql, Sql } from './database.ts'
+import { ensuringRuns } from './tasks.ts'
 import { columns, parseRow, type UploadRecord, type UploadRow } from './upload-row.ts'
 
 /**
@@ -85,15 +86,25 @@ export interface NewVerifying {
 }
 
 /**
- * Inserts uploads that are being verified from the start, with their parts; those whose id is taken are
- * left out, be it by an artifact whose upload was forgotten long ago.
+ * Inserts uploads that are being verified from the start, with their runs and parts; those whose id is
+ * taken are left out, be it by an artifact whose upload was forgotten long ago.
  */
 export async function insertVerifying(
   sql: Sql,
   uploads: readonly NewVerifying[],
 ): Promise<UploadRecord[]> {
-  return sql.begin(async (tx) => {
-    const rows = await tx<UploadRow[]>`
+  const parts = uploads.flatMap(({ request, claim }) =>
+    claim.parts.map((part) => ({ ...part, id: request.id })),
+  )
+  const rows = await sql<UploadRow[]>`
+    with new as materialized (
+      select * from jsonb_to_recordset(${sql.json(uploads.map(toColumns))}) as new (
+        id uuid, task text, run int, name text, size bigint, sha256 text, part_size bigint,
+        content_type text, labels jsonb, policy text, blob_key text, holder uuid,
+        lease_until timestamptz, token_id uuid, token_name text, opened_at timestamptz,
+        expires_at timestamptz
+      )
+    ), ${ensuringRuns(sql, sql`select task, run from new`)}, fresh as (
       insert into artifact.upload (
         id, task, run, name, size, sha256, part_size, content_type, labels, policy, state, blob_key,
         store_session, claimed_size, claimed_sha256, lease_holder, lease_until, progress_bytes,
@@ -102,27 +113,22 @@ export async function insertVerifying(
       select id, task, run, name, size, decode(sha256, 'hex'), part_size, content_type, labels, policy,
         'verifying', blob_key, ${WHOLE_SESSION}, size, decode(sha256, 'hex'), holder, lease_until, size,
         size, opened_at, token_id, token_name, opened_at, opened_at, expires_at
-      from jsonb_to_recordset(${tx.json(uploads.map(toColumns))}) as new (
-        id uuid, task text, run int, name text, size bigint, sha256 text, part_size bigint,
-        content_type text, labels jsonb, policy text, blob_key text, holder uuid,
-        lease_until timestamptz, token_id uuid, token_name text, opened_at timestamptz,
-        expires_at timestamptz
-      )
-      where not exists (select from artifact.artifact where upload_id = new.id)
+      from new
+      where (select count(*) from new_run) >= 0
+        and not exists (select from artifact.artifact where upload_id = new.id)
       -- In one order for all: two that repeat the same uploads wait for each other, not in a circle.
       order by id
       on conflict do nothing
-      returning ${columns(tx)}`
-    const inserted = new Set(rows.map((row) => row.id))
-    const parts = uploads.flatMap(({ request, claim }) =>
-      inserted.has(request.id) ? claim.parts.map((part) => ({ ...part, id: request.id })) : [],
-    )
-    await tx`
+      returning ${columns(sql)}
+    ), bound as (
       insert into artifact.upload_part (upload_id, number, size, sha256)
-      select id, number, "sizeBytes", decode(sha256, 'hex')
-      from jsonb_to_recordset(${tx.json(parts)}) as new (id uuid, number int, "sizeBytes" bigint, sha256 text)`
-    return rows.map(parseRow)
-  })
+      select id, number, "sizeBytes", decode(part.sha256, 'hex')
+      from jsonb_to_recordset(${sql.json(parts)})
+        as part (id uuid, number int, "sizeBytes" bigint, sha256 text)
+        join fresh using (id)
+    )
+    select * from fresh`
+  return rows.map(parseRow)
 }
 
 function toColumns({ request, claim, ...upload }: NewVerifying) {

@@ -3,7 +3,9 @@ import type { Part } from '../../schemas/artifact.ts'
 import type { SealPolicy } from '../../schemas/primitives.ts'
 import type { OpenUpload, UploadState } from '../../schemas/upload.ts'
 import type { AnySql, Sql, Transaction } from './database.ts'
-import { columns, parseRow, type UploadRecord, type UploadRow } from './upload-row.ts'
+import { insertingEvents } from './events.ts'
+import { ensuringRuns } from './tasks.ts'
+import { columns, formatUpload, parseRow, type UploadRecord, type UploadRow } from './upload-row.ts'
 
 export interface NewUpload {
   request: OpenUpload
@@ -19,8 +21,9 @@ export interface NewUpload {
 }
 
 /**
- * Inserts an upload and binds the parts of its request. `undefined` when its id is taken: nothing
- * is bound then.
+ * Inserts an upload, the event that tells of it, and its run if that is new, and binds the parts of its
+ * request: one statement, which is a transaction of its own unless it is part of one. `undefined` when its
+ * id is taken: nothing is bound or told then. Whoever watches is told by the `Outbox`.
  */
 export async function insertUpload(
   sql: AnySql,
@@ -28,22 +31,24 @@ export async function insertUpload(
 ): Promise<UploadRecord | undefined> {
   const { request } = upload
   const { parts } = request
-  const [row] = await sql<[UploadRow?]>`
-    with fresh as (
+  const record = describeOpened(upload)
+  const rows = await sql`
+    with ${ensuringRuns(sql, sql`select ${request.task}::text as task, ${request.run}::int as run`)}, fresh as (
       insert into artifact.upload (
         id, task, run, name, size, sha256, part_size, content_type, labels, policy, blob_key,
         store_session, progress_total, progress_at, token_id, token_name, opened_at, moved_at,
         expires_at
-      ) values (
+      )
+      select
         ${request.id}, ${request.task}, ${request.run}, ${request.name},
         ${request.sizeBytes}, ${request.sha256 === null ? null : Buffer.from(request.sha256, 'hex')},
         ${upload.partSizeBytes}, ${request.contentType}, ${sql.json(request.labels)},
         ${upload.policy}, ${upload.blobKey}, ${upload.storeSession ?? null}, ${request.sizeBytes},
         ${upload.openedAt}, ${upload.tokenId}, ${upload.tokenName}, ${upload.openedAt},
         ${upload.openedAt}, ${upload.expiresAt}
-      )
+      where (select count(*) from new_run) >= 0
       on conflict do nothing
-      returning ${columns(sql)}
+      returning id
     ), bound as (
       insert into artifact.upload_part (upload_id, number, size, sha256)
       select fresh.id, part.number, part.size, decode(part.sha256, 'hex')
@@ -51,9 +56,48 @@ export async function insertUpload(
         ${parts.map((part) => part.number)}::int[], ${parts.map((part) => part.sizeBytes)}::bigint[],
         ${parts.map((part) => part.sha256)}::text[]
       ) as part (number, size, sha256)
+    ), told as (
+      ${insertingEvents(sql, [formatUpload(record)], upload.openedAt, sql`fresh`)}
     )
-    select * from fresh`
-  return row === undefined ? undefined : parseRow(row)
+    select from fresh`
+  return rows.length === 0 ? undefined : record
+}
+
+/** As its row has it. */
+function describeOpened({ request, openedAt, ...upload }: NewUpload): UploadRecord {
+  const { id, task, run, name, contentType, labels } = request
+  const sizeBytes = request.sizeBytes === null ? undefined : BigInt(request.sizeBytes)
+  const { partSizeBytes, policy, blobKey, storeSession, tokenId, tokenName, expiresAt } = upload
+  return {
+    ...{ id, task, run, name, sizeBytes, sha256: request.sha256 ?? undefined, partSizeBytes },
+    ...{ contentType, labels, policy, state: 'open', blobKey, storeSession, claim: undefined },
+    ...{ verifiedBytes: 0n, problem: undefined, restartedAt: undefined },
+    progress: { bytes: 0n, totalBytes: sizeBytes, attempt: 1, at: openedAt },
+    ...{ tokenId, tokenName, openedAt, movedAt: openedAt, expiresAt },
+  }
+}
+
+/** What has to be known before an upload is opened. */
+export interface Vacancy {
+  /** Whether there is an upload with this id. */
+  isOpened: boolean
+  /** Whether the bytes under its key are those of an artifact, be they removed. */
+  isSealed: boolean
+  /** Uploads that the token keeps open. */
+  openCount: number
+}
+
+/** Looks at all of it at once. */
+export async function findVacancy(
+  sql: AnySql,
+  upload: { id: string; blobKey: string; tokenId: string },
+): Promise<Vacancy> {
+  const [row] = await sql<[Omit<Vacancy, 'openCount'> & { openCount: bigint }]>`
+    select
+      exists (select from artifact.upload where id = ${upload.id}) as "isOpened",
+      exists (select from artifact.artifact where blob_key = ${upload.blobKey}) as "isSealed",
+      ${activeUploads(sql, upload.tokenId)} as "openCount"`
+  return { ...row, openCount: Number(row.openCount) }
 }
 
 /** The upload with that id, or `undefined`. */
@@ -70,11 +114,13 @@ export async function lockToken(tx: Transaction, tokenId: string): Promise<void>
 
 /** Uploads that a token keeps open. */
 export async function countActiveUploads(sql: AnySql, tokenId: string): Promise<number> {
-  const [row] = await sql<[{ count: bigint }]>`
-    select count(*) from artifact.upload
-    where token_id = ${tokenId} and state in ('open', 'verifying')`
+  const [row] = await sql<[{ count: bigint }]>`select ${activeUploads(sql, tokenId)} as count`
   return Number(row.count)
 }
+
+const activeUploads = (sql: AnySql, tokenId: string) => sql`(
+  select count(*) from artifact.upload
+  where token_id = ${tokenId} and state in ('open', 'verifying'))`
 
 /** Uploads that are open or verifying, of all tokens. */
 export async function countAllActiveUploads(sql: AnySql): Promise<number> {

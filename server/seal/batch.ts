@@ -26,7 +26,7 @@ import { alreadySealed } from '../intake/open.ts'
 import { ended, type Intake } from '../intake/session.ts'
 import { findArtifacts } from '../records/artifacts.ts'
 import { toDatabaseProblem } from '../records/database.ts'
-import { allotRun, ensureRuns } from '../records/tasks.ts'
+import { allotRun } from '../records/tasks.ts'
 import { insertVerifying, type NewVerifying, takeVerifying } from '../records/upload-endings.ts'
 import type { UploadRecord } from '../records/upload-row.ts'
 import { findUpload } from '../records/uploads.ts'
@@ -208,10 +208,6 @@ async function openAll(
   items: readonly Item[],
 ): Promise<Map<string, UploadRecord>> {
   if (items.length === 0) return new Map()
-  await ensureRuns(
-    sql,
-    items.map(({ request }) => request),
-  )
   const openedAt = clock()
   const partSizeBytes = Math.max(settings.partSizeBytes, store.limits.partSizeMinBytes, 65_536)
   const uploads = items.map(

@@ -5,7 +5,7 @@ import { request } from 'undici'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { UploadWithParts } from '../../schemas/upload.ts'
-import { ensureRun } from '../../server/records/tasks.ts'
+import { ensuringRuns } from '../../server/records/tasks.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { addressOf, makeContent, openTestUpload, sha256, wordsFor } from '../support/upload.ts'
 
@@ -261,7 +261,9 @@ describe('a size above 2^53', () => {
 
   it('keeps its digits in the record and in the list', async () => {
     const target = fresh()
-    await ensureRun(server.sql, target.task, target.run)
+    await server.sql`
+      with ${ensuringRuns(server.sql, server.sql`select ${target.task}::text as task, ${target.run}::int as run`)}
+      select from new_run`
     await server.sql`
       insert into artifact.artifact (
         task, run, name, sha256, size, part_size, part_sha256s, content_type, labels, policy, store,

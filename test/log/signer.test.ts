@@ -11,6 +11,7 @@ import { scrubTile } from '../../server/care/scrub.ts'
 import { createSequencer, type Sequencer } from '../../server/log/sequencer.ts'
 import { checkMemory, signHead } from '../../server/log/signer.ts'
 import { initSigner, openSigner, type SignerFolder } from '../../server/log/signer-folder.ts'
+import { startSigning } from '../../server/log/signer-loop.ts'
 import { type Database, openDatabase } from '../../server/records/database.ts'
 import { findCheckpoint, readLeaves } from '../../server/records/log.ts'
 import { type Outbox, openOutbox } from '../../server/records/outbox.ts'
@@ -148,6 +149,17 @@ describe('signHead()', () => {
     await database.admin`grant insert on artifact.log_checkpoint to artifact_signer`
     const note = await signHead(parts())
     expect((await findCheckpoint(database.server, 'example.com/log'))?.note).toBe(note)
+  })
+})
+
+describe('startSigning()', () => {
+  test('signs at once what comes after a quiet while', async () => {
+    await signHead(parts())
+    const signed = Promise.withResolvers<string>()
+    const hour = { spacingMs: 3_600_000, onSigned: signed.resolve, onFault: signed.reject }
+    await using _signing = await startSigning(parts(), hour)
+    await seal('a')
+    expect(openCheckpoint(await signed.promise, trustLog(signerFolder.signer.key)).size).toBe(1)
   })
 })
 

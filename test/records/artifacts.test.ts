@@ -8,16 +8,15 @@ import {
   listArtifacts,
   type NewArtifact,
 } from '../../server/records/artifacts.ts'
-import { ensureRun } from '../../server/records/tasks.ts'
+import { allotRun } from '../../server/records/tasks.ts'
 import { createTestDatabase } from '../support/database.ts'
 import type { TestDatabase } from '../support/postgres-cluster.ts'
 
 let database: TestDatabase
 beforeAll(async () => {
   database = await createTestDatabase()
-  await ensureRun(database.server, 'sizes', 0)
-  await ensureRun(database.server, 'names', 0)
-  await ensureRun(database.server, 'names', 1)
+  for (const task of ['sizes', 'names', 'names'])
+    await allotRun(database.server, task, randomUUID())
 })
 afterAll(() => database[Symbol.asyncDispose]())
 
