@@ -1,6 +1,6 @@
 /** Bodies of requests as text, straight from the connection: nothing of them is kept when that is read. */
 import type { IncomingMessage } from 'node:http'
-import { freeBehind, freeChunk } from '../../client/disk/spent-chunk.ts'
+import { allocatePages, freeBehind, freeChunk } from '../../client/disk/spent-chunk.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 
 /** How many bytes the body has by its own account; `undefined` when it does not say, or not so. */
@@ -22,7 +22,7 @@ export async function readBodyText(
   const declared = readDeclaredBytes(incoming)
   if (declared !== undefined && declared > bytesMax) throw tooLarge(bytesMax)
   // Of its own size when that is known: no second copy, and no larger one.
-  let memory = Buffer.allocUnsafeSlow(declared ?? Math.min(bytesMax, GUESSED_BYTES))
+  let memory = allocatePages(declared ?? Math.min(bytesMax, GUESSED_BYTES))
   let used = 0
   for await (const chunk of freeBehind(readChunks(incoming))) {
     if (used + chunk.length > bytesMax) throw tooLarge(bytesMax)
@@ -39,7 +39,7 @@ export async function readBodyText(
 const GUESSED_BYTES = 64 * 1024
 
 function grow(memory: Buffer<ArrayBuffer>, leastBytes: number): Buffer<ArrayBuffer> {
-  const larger = Buffer.allocUnsafeSlow(Math.max(leastBytes, 2 * memory.length))
+  const larger = allocatePages(Math.max(leastBytes, 2 * memory.length))
   memory.copy(larger)
   freeChunk(memory)
   return larger
