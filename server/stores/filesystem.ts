@@ -39,6 +39,7 @@ import {
 import { openPacks, type Packs } from './packs.ts'
 import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
 import { wrongSize } from './part-receiver.ts'
+import { createPieceBuffers, type PieceBuffers } from './piece-buffers.ts'
 import type { Blob, BlobSession, HeldPart, Store } from './store.ts'
 
 export interface FilesystemStoreOptions {
@@ -92,7 +93,8 @@ export async function openFilesystemStore(
 ): Promise<FilesystemStore> {
   const { folder, grantSecret, clock } = options
   const granter = createGranter(grantSecret, clock)
-  const incoming = openIncoming(join(folder, 'incoming'))
+  const buffers = createPieceBuffers()
+  const incoming = openIncoming(join(folder, 'incoming'), buffers)
   await onDisk(`open store ${folder}`, async () => {
     await makeFolder(incoming.folder)
     await makeFolder(join(folder, 'blobs'))
@@ -100,7 +102,7 @@ export async function openFilesystemStore(
   await using stack = new AsyncDisposableStack()
   stack.use(await acquireLock(join(folder, 'lock')))
   const packs = stack.use(await onDisk(`open store ${folder}`, () => openPacks(folder)))
-  const store = createStore(folder, incoming, packs, granter)
+  const store = createStore(folder, incoming, packs, granter, buffers)
   const held = stack.move()
   return { ...store, [Symbol.asyncDispose]: () => held.disposeAsync() }
 }
@@ -110,8 +112,9 @@ function createStore(
   incoming: Incoming,
   packs: Packs,
   granter: Granter,
+  buffers: PieceBuffers,
 ): Omit<FilesystemStore, typeof Symbol.asyncDispose> {
-  const read: Store['read'] = (key, tag, options) => readBlob(folder, key, tag, options)
+  const read: Store['read'] = (key, tag, options) => readBlob(folder, key, tag, buffers, options)
   const stat = (key: string) => onDisk(`look at ${key}`, () => statBlob(folder, key))
   return {
     kind: 'filesystem',
