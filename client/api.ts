@@ -136,6 +136,7 @@ export async function sendCall<N extends EndpointName>(
     },
     body,
     authorize: true,
+    isLive: accept === 'text/event-stream',
     signal,
   })
   if (reply.status >= 200 && reply.status < 300) return reply

@@ -12,8 +12,10 @@ import { classifyError, exitOf } from './exits.ts'
 import { findNearest } from './nearest.ts'
 import { formatGroupHelp, formatOverview } from './overview.ts'
 import type { ProcessContext } from './process-context.ts'
+import { guessServer } from './server-settings.ts'
 import { checkVariables, hasOtherVariables } from './settings.ts'
 import { openTerminal, type Terminal } from './terminal.ts'
+import { beginConnection, type HeadStart } from './wire/head-start.ts'
 
 export interface CommandLineOptions {
   /** `ARTIFACT_*` variables that the commands know beyond those of the client; asked only when one is set. */
@@ -40,8 +42,13 @@ export async function runCommandLine(
     const { entry, words, word } = findCommand(argv, commands)
     if (entry === undefined)
       return await answerWithoutCommand(word, words, commands, context, terminal)
-    const command = await entry.load()
+    using headStart = callAhead(entry, words, context)
+    // Nothing else moves while modules are loaded: an address is connected to in the first turn between,
+    // a name that had to be looked up in the second one.
+    if (headStart !== undefined) await nextTurn()
     const { assignArguments, parseCommandWords, readGlobals } = await import('./command-words.ts')
+    if (headStart !== undefined) await nextTurn()
+    const command = await entry.load()
     const parsed = parseCommandWords(words, command)
     const globals = readGlobals(parsed)
     // A program that asks for JSON reads stderr too, for the error: it gets no prose in between.
@@ -56,7 +63,7 @@ export async function runCommandLine(
       checkVariables(context.environment, await options.variables?.())
     const raw = assignArguments(command, parsed)
     await runAloud(context.signal, terminal, () =>
-      command.run(raw, { ...context, terminal, globals }),
+      command.run(raw, { ...context, terminal, globals, headStart }),
     )
     return EXITS.done
   } catch (thrown) {
@@ -64,6 +71,23 @@ export async function runCommandLine(
     reportError(known ?? thrown, { json: wantsJson(argv), terminal, context })
     return known === undefined ? EXITS.unexpected : exitOf(known, context.signal)
   }
+}
+
+/** Begins to connect to where the command will ask; how that went shows when it does. */
+function callAhead(
+  { asksServer = false }: CommandEntry,
+  words: readonly string[],
+  { environment }: ProcessContext,
+): HeadStart | undefined {
+  const isHelp = words.includes('--help') || words.includes('-h')
+  if (!asksServer || isHelp || environment.proxy !== undefined) return undefined
+  const url = guessServer(words, environment)
+  return url && beginConnection(url)
+}
+
+/** Lets go of the processor once, to all that waits for it. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve))
 }
 
 /** Runs `action`; an interruption is answered at once, since cleaning up takes a moment. */

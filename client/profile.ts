@@ -8,14 +8,14 @@
  */
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { z } from 'zod'
 import { ArtifactError } from '../schemas/problems.ts'
 
-const Profile = z.object({
-  url: z.url({ protocol: /^https?$/ }),
-  token: z.string().min(1).max(4096),
-})
-export type Profile = z.infer<typeof Profile>
+export interface Profile {
+  /** `http:` or `https:`. */
+  url: string
+  /** 1 to 4,096 characters. */
+  token: string
+}
 
 /** Path of the profile in the configuration folder. */
 export function profilePath(configFolder: string): string {
@@ -26,7 +26,7 @@ export function profilePath(configFolder: string): string {
 export function readProfile(configFolder: string): Profile | undefined {
   const path = profilePath(configFolder)
   try {
-    return Profile.parse(JSON.parse(readFileSync(path, 'utf8')))
+    return parseProfile(JSON.parse(readFileSync(path, 'utf8')))
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined
     // The parser would quote the token.
@@ -34,6 +34,16 @@ export function readProfile(configFolder: string): Profile | undefined {
       expected: '{"url": …, "token": …}; remove it, or start artifact serve again',
     })
   }
+}
+
+/** By hand: a command looks here for its server before it loads what reads everything else. */
+function parseProfile(value: unknown): Profile {
+  const { url, token }: Partial<Record<keyof Profile, unknown>> = Object(value)
+  if (typeof url !== 'string' || !/^https?:/.test(url) || !URL.canParse(url))
+    throw new TypeError('url is no address')
+  if (typeof token !== 'string' || token === '' || token.length > 4096)
+    throw new TypeError('token is none')
+  return { url, token }
 }
 
 /** Replaces the profile in one step, durably; returns its path. Throws `local_io`. */

@@ -1,6 +1,7 @@
 /** Which server a command speaks to, and with which token: see `settings.ts` for what the environment says. */
 import { readFileSync, statSync } from 'node:fs'
 import { ArtifactError } from '../schemas/problems.ts'
+import { readProfile } from './profile.ts'
 import type { ClientEnvironment } from './settings.ts'
 
 /** Largest token file, in bytes. */
@@ -21,7 +22,6 @@ export async function resolveServer(
   const given = flags.url ?? environment.url
   const token = readToken(flags.tokenFile, environment)
   if (given !== undefined && token !== undefined) return { url: checkUrl(given), token }
-  const { readProfile } = await import('./profile.ts')
   const profile = readProfile(environment.configFolder)
   const chosen = given ?? profile?.url
   if (chosen === undefined)
@@ -32,6 +32,29 @@ export async function resolveServer(
   // A token is for the server it came with, and is never sent to another one.
   const sameServer = profile !== undefined && checkUrl(profile.url) === url
   return { url, token: token ?? (sameServer ? profile.token : undefined) }
+}
+
+/**
+ * The address that {@link resolveServer} will come to, for all that can be seen in words that nobody has
+ * parsed yet; `undefined` where it takes more than a look.
+ */
+export function guessServer(
+  words: readonly string[],
+  environment: ClientEnvironment,
+): URL | undefined {
+  try {
+    const end = words.indexOf('--')
+    const options = end === -1 ? words : words.slice(0, end)
+    const at = options.findLastIndex((word) => word === '--url' || word.startsWith('--url='))
+    const word = options[at] ?? ''
+    const flag = word === '--url' ? options[at + 1] : word.slice('--url='.length)
+    const given = at === -1 ? environment.url : (flag ?? '')
+    const url = given ?? readProfile(environment.configFolder)?.url
+    return url === undefined ? undefined : new URL(checkUrl(url))
+  } catch {
+    // Told where it is needed.
+    return undefined
+  }
 }
 
 function readToken(flag: string | undefined, environment: ClientEnvironment): string | undefined {

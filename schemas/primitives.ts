@@ -18,6 +18,12 @@ export const SIZE_BYTES_MAX = 9_223_372_036_854_775_807n
 export const LABELS_MAX = 32
 /** Longest label value, in bytes of UTF-8. */
 export const LABEL_VALUE_BYTES_MAX = 1024
+/**
+ * All labels of an artifact as Postgres writes them, in bytes: JSON with a space after each colon and comma.
+ * The record holds no more (`artifact.labels` in `sql/0001_sealed.sql`), and a quote or a control character
+ * takes two to six bytes there.
+ */
+export const LABELS_BYTES_MAX = 65_536
 
 /** SHA-256 as 64 lower-case hexadecimal digits (FIPS 180-4). */
 export const Sha256 = z
@@ -136,7 +142,14 @@ export type ContentType = z.infer<typeof ContentType>
 
 const encodedBytes = (text: string) => new TextEncoder().encode(text).length
 
-/** Up to 32 labels: keys of 1 to 64 characters, values of up to 1,024 bytes of UTF-8. */
+/** Bytes of labels as Postgres writes them. */
+const labelsBytes = (labels: Record<string, string>) =>
+  encodedBytes(JSON.stringify(labels)) + Math.max(0, 2 * Object.keys(labels).length - 1)
+
+/**
+ * Up to 32 labels: keys of 1 to 64 characters, values of up to 1,024 bytes of UTF-8; together no more than
+ * the record holds.
+ */
 export const Labels = z
   .record(
     z
@@ -159,6 +172,10 @@ export const Labels = z
   .refine(
     (labels) => Object.keys(labels).length <= LABELS_MAX,
     `expected at most ${LABELS_MAX} labels`,
+  )
+  .refine(
+    (labels) => labelsBytes(labels) <= LABELS_BYTES_MAX,
+    `expected at most ${LABELS_BYTES_MAX} bytes as JSON`,
   )
   .meta({ id: 'Labels', description: 'Up to 32 labels' })
 export type Labels = z.infer<typeof Labels>

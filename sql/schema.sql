@@ -10,6 +10,23 @@ grant usage on schema artifact to artifact_reader;
 grant usage on schema artifact to artifact_server;
 grant usage on schema artifact to artifact_signer;
 
+CREATE OR REPLACE FUNCTION artifact.hold_event_place()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog'
+AS $function$
+begin
+  -- Before the first id is drawn. Whatever id is visible here, the next one that is drawn is higher.
+  perform pg_advisory_xact_lock_shared(
+    -- "evnt", and the id modulo 2^32, nearest to zero.
+    1702260340, (((coalesce(max(id), 0) + 1 + 2147483648) & 4294967295) - 2147483648)::int)
+  from artifact.event;
+  return null;
+end
+$function$;
+comment on function artifact.hold_event_place() is 'Says from which id on events may still come: readers stop there until the transaction ends.';
+-- grants: {artifact_owner=X/artifact_owner}
+
 CREATE OR REPLACE FUNCTION artifact.refuse_change()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -201,6 +218,7 @@ create table artifact.event (
 );
 comment on table artifact.event is 'What people watch, read in the order of ids, up to the first that may still be committed. Kept for a while only.';
 CREATE INDEX event_by_time ON artifact.event USING btree (at);
+CREATE TRIGGER hold_place BEFORE INSERT ON artifact.event FOR EACH STATEMENT EXECUTE FUNCTION artifact.hold_event_place();
 grant select on artifact.event to artifact_reader;
 grant delete, insert, select on artifact.event to artifact_server;
 

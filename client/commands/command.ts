@@ -10,6 +10,7 @@ import { ArtifactError, type EXITS } from '../../schemas/problems.ts'
 import { Duration } from '../duration.ts'
 import type { ProcessContext } from '../process-context.ts'
 import type { Terminal } from '../terminal.ts'
+import type { HeadStart } from '../wire/head-start.ts'
 import {
   CONNECTION_FACTS,
   formatFlag,
@@ -58,6 +59,8 @@ export interface RawArguments {
 export interface CommandContext extends ProcessContext {
   terminal: Terminal
   globals: GlobalOptions
+  /** A connection to the server that is under way already. */
+  headStart?: HeadStart | undefined
 }
 
 export interface Command {
@@ -84,6 +87,8 @@ export interface CommandEntry {
   name: string
   /** One line, in the imperative, without a full stop. */
   summary: string
+  /** Whether it asks its server whatever its words are, so that connecting may begin before it is loaded. */
+  asksServer?: boolean
   load: () => Promise<Command>
 }
 

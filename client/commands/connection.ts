@@ -8,19 +8,15 @@ import type { CommandContext } from './command.ts'
  * not end it, since cleaning up after an interruption needs the server too: give it to every call.
  */
 export async function connectServer(context: CommandContext): Promise<Connection> {
-  const { environment, globals, version } = context
+  const { environment, globals, version, headStart } = context
   const { url, token } = await resolveServer(globals, environment)
   // Only a command that runs needs the HTTP client; its help does not.
   const { connect } = await import('../transfer/connection.ts')
   const patience = globals.timeout
-  return connect({
-    url,
-    token,
-    userAgent: `artifact/${version}`,
-    proxy: environment.proxy,
-    timing:
-      patience === undefined
-        ? undefined
-        : { noProgressMs: patience * 1000, replyMs: Math.min(120_000, patience * 1000) },
-  })
+  const timing =
+    patience === undefined
+      ? undefined
+      : { noProgressMs: patience * 1000, replyMs: Math.min(120_000, patience * 1000) }
+  const userAgent = `artifact/${version}`
+  return connect({ url, token, userAgent, proxy: environment.proxy, timing }, headStart)
 }

@@ -5,21 +5,25 @@ export const clientCommands: readonly CommandEntry[] = [
   {
     name: 'upload',
     summary: 'Upload files, a folder or a stream, and seal them',
+    asksServer: true,
     load: async () => (await import('./upload.ts')).upload,
   },
   {
     name: 'get',
     summary: 'Get an artifact or a whole run, verified or not at all',
+    asksServer: true,
     load: async () => (await import('./get.ts')).get,
   },
   {
     name: 'ls',
     summary: 'List tasks, the runs of a task, or the artifacts of a run',
+    asksServer: true,
     load: async () => (await import('./ls.ts')).ls,
   },
   {
     name: 'info',
     summary: 'Show the record of an artifact',
+    asksServer: true,
     load: async () => (await import('./info.ts')).info,
   },
   {
@@ -35,6 +39,7 @@ export const clientCommands: readonly CommandEntry[] = [
   {
     name: 'checksums',
     summary: 'Write the SHA256SUMS of a run, from the record',
+    asksServer: true,
     load: async () => (await import('./checksums.ts')).checksums,
   },
   {

@@ -2,6 +2,8 @@
  * One server, as a client talks to it: sockets, patience, and the token that goes nowhere else.
  */
 import { ArtifactError } from '../../schemas/problems.ts'
+import type { HeadStart } from '../wire/head-start.ts'
+import { keepPace, type Pace } from '../wire/pace.ts'
 import { openPlainWire } from '../wire/plain-wire.ts'
 import type { Wire, WireReply, WireRequest } from '../wire/wire.ts'
 import { interrupted } from './interruption.ts'
@@ -30,13 +32,17 @@ export interface ProxyOptions {
 }
 
 /** Patience, in milliseconds where nothing else is said. */
-export interface Timing {
+export interface Timing extends Pace {
   /** For a connection to be made [10 s]. */
   connectMs: number
   /** For a reply to begin, once the request is sent [120 s]. */
   replyMs: number
   /** Without a single byte moving, before a request is given up and tried again [30 s]. */
   stallMs: number
+  /** An answer is given up, and asked for again, when it was waited for so long [60 s] … */
+  paceMs: number
+  /** … and brought less than this [16 KiB]. A store or server can send a byte now and then for ever. */
+  paceBytes: number
   /** Bound of the random delay before the first retry; it doubles with every further one [0.5 s]. */
   retryFirstMs: number
   /** Largest bound of that delay [30 s]. */
@@ -47,6 +53,13 @@ export interface Timing {
   slowMs: number
   /** A stream that has carried less than this by then is slow, in bytes per second [16 MiB/s]. */
   slowBytesPerSecond: number
+  /**
+   * A stream that brings less than this while it is waited for may have been given a share [128 MiB/s];
+   * then several are tried.
+   */
+  sharedBytesPerSecond: number
+  /** They stay if they bring so many times what the one did [1.2]: each of them costs processor time. */
+  gainMin: number
   /** A network is far when no answer has come faster [60 ms]; then a quarter of `slowMs` tells. */
   farMs: number
 }
@@ -55,11 +68,15 @@ const DEFAULT_TIMING: Timing = {
   connectMs: 10_000,
   replyMs: 120_000,
   stallMs: 30_000,
+  paceMs: 60_000,
+  paceBytes: 16_384,
   retryFirstMs: 500,
   retryMaxMs: 30_000,
   noProgressMs: 15 * 60_000,
   slowMs: 1000,
   slowBytesPerSecond: 16 * 1024 ** 2,
+  sharedBytesPerSecond: 128 * 1024 ** 2,
+  gainMin: 1.2,
   farMs: 60,
 }
 
@@ -77,6 +94,8 @@ export interface HttpRequest {
    * so that a chunk of the reply is good until the next one is asked for.
    */
   isBulk?: boolean | undefined
+  /** The answer is news as they happen: there is no least pace for it. */
+  isLive?: boolean | undefined
   /** Ends the request; an `ArtifactError` given as its reason is what is thrown. */
   signal?: AbortSignal | undefined
 }
@@ -118,11 +137,14 @@ export function isSlow({ slowBytesPerSecond }: Timing, bytes: number, sinceMs: n
   return bytes * 1000 < slowBytesPerSecond * (performance.now() - sinceMs)
 }
 
-/** Makes a connection; nothing is sent yet. Throws `configuration` when the address is not usable. */
-export function connect(options: ConnectOptions): Connection {
+/**
+ * Makes a connection; nothing is sent yet. With a head start its first request need not wait to be
+ * connected. Throws `configuration` when the address is not usable.
+ */
+export function connect(options: ConnectOptions, headStart?: HeadStart): Connection {
   const server = parseServerUrl(options.url)
   const timing = { ...DEFAULT_TIMING, ...options.timing }
-  const wires = openWires(timing, options.proxy)
+  const wires = openWires(timing, options.proxy, headStart)
   let fastestMs = Number.POSITIVE_INFINITY
   const noteTime = (milliseconds: number) => {
     fastestMs = Math.min(fastestMs, milliseconds)
@@ -138,7 +160,7 @@ export function connect(options: ConnectOptions): Connection {
       if (request.authorize && url.origin === server.origin && options.token !== undefined)
         headers.authorization = `Bearer ${options.token}`
       const signals = [options.signal, request.signal].filter((signal) => signal !== undefined)
-      const { method, body, isBulk = false } = request
+      const { method, body, isBulk = false, isLive = false } = request
       const [only, ...others] = signals
       const signal = only !== undefined && others.length === 0 ? only : AbortSignal.any(signals)
       // Node would load a module for the global performance, which a question needs for nothing else.
@@ -148,10 +170,11 @@ export function connect(options: ConnectOptions): Connection {
         { method, url, headers, body, signal, onConnected: noteTime },
         isBulk,
       )
+      const paced = isLive ? reply.body : keepPace(reply.body, timing)
       // With many bytes to send the time would tell of those.
       const isShort = body === undefined || typeof body === 'string'
       if (isShort) noteTime(Number(process.hrtime.bigint() - began) / 1_000_000)
-      return reply
+      return { ...reply, body: guardBody(paced, url, signal) }
     },
     isFar: () => Number.isFinite(fastestMs) && fastestMs > timing.farMs,
     [Symbol.asyncDispose]: () => wires.close(),
@@ -183,8 +206,12 @@ interface Wires {
   close(): Promise<void>
 }
 
-function openWires(timing: Timing, proxy: ProxyOptions | undefined): Wires {
-  const plain = openPlainWire(timing)
+function openWires(
+  timing: Timing,
+  proxy: ProxyOptions | undefined,
+  headStart: HeadStart | undefined,
+): Wires {
+  const plain = openPlainWire(timing, headStart)
   let general: Promise<Wire> | undefined
   const loadGeneral = async () => {
     const { openGeneralWire } = await import('../wire/general-wire.ts')
@@ -209,14 +236,14 @@ function openWires(timing: Timing, proxy: ProxyOptions | undefined): Wires {
   }
 }
 
-async function send(wires: Wires, request: WireRequest, isBulk: boolean): Promise<HttpReply> {
+async function send(wires: Wires, request: WireRequest, isBulk: boolean): Promise<WireReply> {
   const { url, signal } = request
   try {
     signal.throwIfAborted()
-    const reply =
+    return (
       (isBulk ? await wires.sendBulk(request) : undefined) ??
       (await (await wires.choose()).send(request))
-    return { ...reply, body: guardBody(reply.body, url, signal) }
+    )
   } catch (error) {
     throw transportError(url, error, signal)
   }

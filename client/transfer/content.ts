@@ -7,11 +7,12 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import type { Grant } from '../../schemas/upload.ts'
 import { call, isPassing, PATIENT_TRIES, parseFailure, readText } from '../api.ts'
 import { freeChunk } from '../disk/spent-chunk.ts'
+import { isAtPace, readClock } from '../wire/pace.ts'
 import type { Connection, HttpReply, HttpRequest } from './connection.ts'
 import { isCrowded, pause, retryDelayMs } from './retry.ts'
 import { type StallWatch, watchForStall } from './stall.ts'
 
-/** Times in a row that a range is asked for without one byte coming. */
+/** Times in a row that a range is asked for, and nothing comes or hardly anything. */
 const TRIES_MAX = 10
 /** Times in a row that fresh grants may be refused. */
 const REFUSED_GRANTS_MAX = 3
@@ -77,10 +78,12 @@ export function openContent(
           done += length
         }
         const grant = await grants.get(signal)
+        const sinceMs = readClock()
         try {
           await readOnce(connection, record, { grant, range: rest, isBulk }, count, signal)
         } catch (error) {
-          if (done > before) tries = refusals = 0
+          // One byte a try would otherwise be progress for ever.
+          if (isAtPace(connection.timing, done - before, sinceMs)) tries = refusals = 0
           const isRefused = error instanceof RefusedGrant
           if (isRefused) grants.drop(grant)
           const isFinal = isRefused ? ++refusals > REFUSED_GRANTS_MAX : !isPassing(error)

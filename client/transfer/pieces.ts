@@ -18,20 +18,36 @@ export interface PieceLane {
   crowded: () => void
 }
 
+export interface PieceOptions {
+  lanes: Lanes
+  /** Of the lanes, no more than so many [all]. */
+  most?: number | undefined
+  /** Asked before each piece: `true` leaves it and all behind it [`false`]. */
+  isEnough?: (() => boolean) | undefined
+}
+
 /**
- * Calls `fetch` for every piece of a range, in order, for as many at once as there are lanes. The first
- * that throws ends them all, and is thrown.
+ * Calls `fetch` for every piece of a range, in order, for as many at once as there are lanes; answers
+ * what was left. The first that throws ends them all, and is thrown.
  */
 export async function fetchPieces(
   range: Range,
-  lanes: Lanes,
+  { lanes, most: allowed = lanes.total, isEnough = () => false }: PieceOptions,
   signal: AbortSignal,
   fetch: (piece: Range, lane: PieceLane) => Promise<void>,
-): Promise<void> {
-  const most = lanes.total
+): Promise<Range | undefined> {
+  const most = Math.min(lanes.total, allowed)
   const failure = new AbortController()
   const either = AbortSignal.any([signal, failure.signal])
-  await forEachLimited(cutIntoPieces(range, most), most, async (piece) => {
+  let leftBytes = range.sizeBytes
+  function* wanted() {
+    for (const piece of cutIntoPieces(range, most)) {
+      if (isEnough()) return
+      leftBytes -= piece.sizeBytes
+      yield piece
+    }
+  }
+  await forEachLimited(wanted(), most, async (piece) => {
     try {
       await lanes.run(either, (crowded) => fetch(piece, { signal: either, crowded }))
     } catch (error) {
@@ -39,6 +55,9 @@ export async function fetchPieces(
     }
   })
   failure.signal.throwIfAborted()
+  if (leftBytes === 0) return undefined
+  const done = BigInt(range.sizeBytes - leftBytes)
+  return { offset: range.offset + done, sizeBytes: leftBytes }
 }
 
 /**

@@ -11,10 +11,9 @@ import { openFileHasher } from '../disk/file-hasher.ts'
 import type { Scratch } from '../disk/quarantine.ts'
 import type { ContentDigest } from '../verify/digest.ts'
 import { checkPart } from '../verify/verifier.ts'
-import { isSlow, patienceMs } from './connection.ts'
 import type { Range } from './content.ts'
-import { interrupted, untilAborted } from './interruption.ts'
-import { createFrontier, fetchPieces, PIECE_BYTES_MIN } from './pieces.ts'
+import { fetchRun } from './fetch-run.ts'
+import { untilAborted } from './interruption.ts'
 import { type KeptParts, REFETCH_MAX, type ReceiveContext, readThrough } from './receive.ts'
 import type { RecordClaim } from './record.ts'
 
@@ -46,31 +45,16 @@ export async function receiveStream(
     hasher.follow(Number(record.sizeBytes))
     return await untilAborted(hasher.finish(), signal)
   }
-  const release = await acquireStream(context)
+  const { memory } = context.budget
+  const memoryBytes = Math.min(STREAM_MEMORY_BYTES, memory.total)
+  await memory.acquire(memoryBytes, signal)
   try {
     const digest = await hash((follower) => fetchMissing(context, scratch, kept, follower))
     if (digest.sha256 === record.sha256) return digest
     await mend(context, scratch)
     return await hash(async () => undefined)
   } finally {
-    release()
-  }
-}
-
-/** Waits for what one stream takes of the budget, and returns how to give it back. */
-async function acquireStream({ budget, signal }: ReceiveContext): Promise<() => void> {
-  const { memory, requests } = budget
-  const bytes = Math.min(STREAM_MEMORY_BYTES, memory.total)
-  await memory.acquire(bytes, signal)
-  try {
-    await requests.acquire(1, signal)
-  } catch (error) {
-    memory.release(bytes)
-    throw error
-  }
-  return () => {
-    requests.release(1)
-    memory.release(bytes)
+    memory.release(memoryBytes)
   }
 }
 
@@ -93,63 +77,11 @@ async function fetchMissing(
         follower.follow(Number(end))
         flusher.wrote(count)
       }
-      const rest = await fetchFast(context, scratch, run, landed)
-      if (rest !== undefined) await fetchFar(context, scratch, rest, landed)
+      await fetchRun(context, scratch, run, landed)
     }
   } finally {
     await flusher.end()
   }
-}
-
-/** Hears that `count` more bytes lie in the scratch, and that there is no gap before `end`. */
-type Landed = (end: bigint, count: number) => void
-
-/** Fetches a run as one stream; answers what is left of it when that turns out to be slow. */
-async function fetchFast(
-  { content, timing, isFar, signal }: ReceiveContext,
-  scratch: Scratch,
-  run: Range,
-  landed: Landed,
-): Promise<Range | undefined> {
-  const slow = new AbortController()
-  let done = 0
-  // With the first bytes: how long those take tells of the store.
-  let began: { atMs: number; bytes: number } | undefined
-  const write = async (chunk: Uint8Array) => {
-    await scratch.write(chunk, run.offset + BigInt(done))
-    done += chunk.length
-    landed(run.offset + BigInt(done), chunk.length)
-    began ??= { atMs: performance.now(), bytes: done }
-    const isDue = performance.now() - began.atMs >= patienceMs({ timing, isFar })
-    if (!isDue || !isSlow(timing, done - began.bytes, began.atMs)) return
-    if (run.sizeBytes - done >= 2 * PIECE_BYTES_MIN) slow.abort(interrupted('it is slow'))
-  }
-  try {
-    await content.read(run, write, AbortSignal.any([signal, slow.signal]), { isBulk: true })
-    return undefined
-  } catch (error) {
-    if (signal.aborted || !slow.signal.aborted) throw error
-    return { offset: run.offset + BigInt(done), sizeBytes: run.sizeBytes - done }
-  }
-}
-
-/** Fetches a run in pieces side by side. */
-async function fetchFar(
-  { content, budget, signal }: ReceiveContext,
-  scratch: Scratch,
-  run: Range,
-  landed: Landed,
-): Promise<void> {
-  const frontier = createFrontier(run.offset)
-  await fetchPieces(run, budget.farRequests, signal, (piece, lane) => {
-    let done = 0
-    const write = async (chunk: Uint8Array) => {
-      await scratch.write(chunk, piece.offset + BigInt(done))
-      done += chunk.length
-      landed(frontier.moved(piece, done), chunk.length)
-    }
-    return content.read(piece, write, lane.signal, lane)
-  })
 }
 
 /** The runs of parts that are not kept, each as one range, in order. */
@@ -217,7 +149,7 @@ async function hashPart(
 }
 
 async function refetch(
-  { claim, content, meter, signal }: ReceiveContext,
+  { claim, content, budget, meter, signal }: ReceiveContext,
   scratch: Scratch,
   part: Part,
 ): Promise<void> {
@@ -229,7 +161,7 @@ async function refetch(
     end += BigInt(chunk.length)
     meter.move(chunk.length)
   }
-  await content.read(range, write, signal)
+  await budget.requests.run(signal, (crowded) => content.read(range, write, signal, { crowded }))
 }
 
 function place(record: RecordClaim['record'], part: Part) {

@@ -172,7 +172,7 @@ async function fetchInPieces(
   buffer: Uint8Array,
 ): Promise<string> {
   const range = place(claim, part)
-  await fetchPieces(range, budget.farRequests, signal, (piece, lane) => {
+  await fetchPieces(range, { lanes: budget.farRequests }, signal, (piece, lane) => {
     let filled = Number(piece.offset - range.offset)
     const fill = (chunk: Uint8Array) => {
       buffer.set(chunk, filled)

@@ -126,8 +126,8 @@ async function settle(job: UploadJob, outcome: UploadOutcome): Promise<UploadRes
   const { artifact, isNew, resumed, sentBytes, consistency } = outcome
   const { connection, options, signal, trust } = job
   const result = { outcome: outcomeOf(isNew), artifact, resumed, sentBytes }
-  if (options.receipt === false) return { ...result, receipt: undefined }
   if (isNew) checkDeclared(artifact, options)
+  if (options.receipt === false) return { ...result, receipt: undefined }
   const claim =
     outcome.parts === undefined
       ? await completeClaim(connection, artifact, signal)

@@ -3,23 +3,33 @@
  * command that asks a few questions to run, and a twentieth of the CPU of a large upload more.
  */
 import type { Agent, ClientRequest } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { HeadStart } from './head-start.ts'
 import { flattenHeaders, type Patience, type Wire, type WireReply } from './wire.ts'
 
-/** A wire for everything but proxies. */
-export function openPlainWire(patience: Patience): Wire {
+/** A wire for everything but proxies. The first request to its address goes over the head start, if there is one. */
+export function openPlainWire(patience: Patience, headStart?: HeadStart): Wire {
   const agents = new Map<string, Agent>()
+  const ahead = new WeakSet<Duplex>()
   return {
     async send(request) {
       request.signal.throwIfAborted()
       const { protocol } = request.url
       // Not imported: that would load all that the module offers, among it another HTTP client.
       const client = process.getBuiltinModule(protocol === 'https:' ? 'node:https' : 'node:http')
-      const agent = agents.get(protocol) ?? new client.Agent({ keepAlive: true })
-      agents.set(protocol, agent)
+      let agent = agents.get(protocol)
+      if (agent === undefined) {
+        agent = new client.Agent({ keepAlive: true })
+        if (headStart !== undefined) takeAhead(agent, protocol, headStart, ahead)
+        agents.set(protocol, agent)
+      }
       const { method, url, headers, signal, body } = request
       const sent = client.request(url, { method, headers, agent })
       destroyOnAbort(sent, signal)
-      if (request.onConnected !== undefined) timeConnecting(sent, request.onConnected)
+      if (request.onConnected !== undefined)
+        timeConnecting(sent, request.onConnected, (socket) =>
+          ahead.delete(socket) ? headStart : undefined,
+        )
       const { reply, moved } = awaitReply(sent, patience)
       if (body === undefined || typeof body === 'string') sent.end(body)
       else void pump(sent, body, moved)
@@ -31,6 +41,24 @@ export function openPlainWire(patience: Patience): Wire {
   }
 }
 
+/** Lets an agent take the socket of a head start instead of making its first one. `ahead` gets what it made of it. */
+function takeAhead(
+  agent: Agent,
+  protocol: string,
+  headStart: HeadStart,
+  ahead: WeakSet<Duplex>,
+): void {
+  const create = agent.createConnection.bind(agent)
+  agent.createConnection = (options, callback) => {
+    const begun = headStart.take(options)
+    if (begun === undefined) return create(options, callback)
+    const socket =
+      protocol === 'https:' ? create(Object.assign({ socket: begun }, options), callback) : begun
+    if (socket != null) ahead.add(socket)
+    return socket
+  }
+}
+
 /** Node's own way to do so loads more, and is slower. */
 function destroyOnAbort(sent: ClientRequest, signal: AbortSignal): void {
   const destroy = () => void sent.destroy(new Error('aborted', { cause: signal.reason }))
@@ -39,9 +67,15 @@ function destroyOnAbort(sent: ClientRequest, signal: AbortSignal): void {
 }
 
 /** Of TCP alone: what comes after it is work of the other side, too. */
-function timeConnecting(sent: ClientRequest, tell: (milliseconds: number) => void): void {
+function timeConnecting(
+  sent: ClientRequest,
+  tell: (milliseconds: number) => void,
+  findHeadStart: (socket: Duplex) => HeadStart | undefined,
+): void {
   const began = process.hrtime.bigint()
   sent.once('socket', (socket) => {
+    const headStart = findHeadStart(socket)
+    if (headStart !== undefined) return void headStart.connectedMs.then(tell)
     if (!socket.connecting) return
     socket.once('connect', () => tell(Number(process.hrtime.bigint() - began) / 1_000_000))
   })

@@ -41,6 +41,13 @@ export function isAllowedSomewhere(principal: Principal, verb: Verb, task: strin
   )
 }
 
+/** Whether a scope covers `verb` on every name of the task. */
+export function isAllowedInAll(principal: Principal, verb: Verb, task: string): boolean {
+  const isWhole = (scope: { task: string; name: string }) =>
+    scope.name === '**' && matchesGlob(scope.task, task)
+  return isAdmin(principal) || scopesFor(principal, verb).some(isWhole)
+}
+
 /** Whether a scope covers `verb` on every name of every task. */
 export function isAllowedEverywhere(principal: Principal, verb: Verb): boolean {
   return isAdmin(principal) || principal.scopes.includes(`${verb}:*/**`)
@@ -105,6 +112,7 @@ function scopesFor(principal: Principal, verb: Verb) {
     })
 }
 
-function describeScopes(principal: Principal): string {
+/** The scopes as an error shows them. */
+export function describeScopes(principal: Principal): string {
   return principal.token === undefined ? 'no token' : principal.scopes.join(' ')
 }

@@ -21,6 +21,7 @@ import {
 import { blobKeyOf } from '../stores/blob-key.ts'
 import type { BlobPlan, BlobSession } from '../stores/store.ts'
 import { checkParts, grantParts, signGrants } from './grants.ts'
+import { judgeRuns } from './run-ahead.ts'
 import { ended, type Intake } from './session.ts'
 
 /**
@@ -43,6 +44,7 @@ export async function openUpload(
   if (sealed !== undefined && isSettled(request, sealed.artifact))
     return { opened: { outcome: 'already-sealed', artifact: sealed.artifact }, isNew: false }
 
+  if (!vacancy.isOpened) await checkRun(intake, principal, request)
   const fresh = vacancy.isOpened
     ? undefined
     : await openFresh(intake, principal.token, request, vacancy)
@@ -62,6 +64,12 @@ export async function openUpload(
     state === 'sealed' ? (sealed ?? (await findArtifact(intake.sql, task, run, name))) : undefined
   const upload = formatUpload(record, after?.artifact)
   return { opened: { outcome: 'open', upload, grants }, isNew: false }
+}
+
+/** Throws `forbidden` for a run that is too far ahead for the caller. */
+async function checkRun({ sql }: Intake, principal: Principal, request: OpenUpload): Promise<void> {
+  const fault = (await judgeRuns(sql, principal, [request]))(request)
+  if (fault !== undefined) throw fault
 }
 
 /** Opens an upload that was not known a moment ago; `undefined` when somebody was faster. */

@@ -117,21 +117,25 @@ async function sealBatch(
       const record = fresh.get(uploadId)
       return record === undefined ? [] : [{ record, parts }]
     })
-    if (sealed.length > 0) await append(tx, tree, sealed)
     const outcomes: (Artifact | Error)[] = []
     for (const artifact of wanted)
       outcomes.push(fresh.get(artifact.uploadId) ?? (await judgeTaken(tx, artifact)))
-    await endUploads(tx, entries, outcomes, sealedAt)
+    const growth = sealed.length > 0 ? grow(tree, sealed) : undefined
+    await endUploads(tx, entries, outcomes, sealedAt, growth)
     return outcomes
   })
 }
 
-/** The uploads of what is sealed end, and the watchers hear of it. */
+/**
+ * The log grows, the uploads of what is sealed end, and the watchers hear of it. What can be is sent
+ * at once: all who seal, on every server, wait for this transaction.
+ */
 async function endUploads(
   tx: Transaction,
   entries: readonly Entry[],
   outcomes: readonly (Artifact | Error)[],
   at: Date,
+  growth: Growth | undefined,
 ): Promise<void> {
   const records = new Map<string, Artifact>()
   for (const [index, { artifact }] of entries.entries()) {
@@ -141,11 +145,12 @@ async function endUploads(
   }
   const wanted = entries.filter(({ artifact }) => records.has(artifact.uploadId))
   if (wanted.length === 0) return
-  const ended = await endSealed(
-    tx,
-    wanted.map(({ artifact, holder }) => ({ id: artifact.uploadId, holder })),
-    at,
-  )
+  const rights = wanted.map(({ artifact, holder }) => ({ id: artifact.uploadId, holder }))
+  // Neither sends anything more once the other has failed: the transaction is over then.
+  const [ended] = await Promise.all([
+    endSealed(tx, rights, at),
+    growth && appendBatch(tx, growth.before, growth.leaves, growth.nodes, growth.after),
+  ])
   // Throwing takes the records back too: they are the next holder's to insert.
   if (ended.length < wanted.length)
     throw new ArtifactError('overloaded', 'Cannot go on sealing: another server does')
@@ -162,12 +167,19 @@ async function judgeTaken(tx: Transaction, offered: NewArtifact): Promise<Artifa
   return isSame ? artifact : alreadySealed(artifact, sha256, sizeBytes.toString())
 }
 
-/** Appends a leaf for each record, in order. */
-async function append(
-  tx: Transaction,
+/** What a batch adds to the log. */
+interface Growth {
+  before: StoredTree
+  leaves: LeafRow[]
+  nodes: NodeRow[]
+  after: StoredTree
+}
+
+/** A leaf for each record, in order. */
+function grow(
   before: StoredTree,
   sealed: readonly { record: Artifact; parts: readonly Part[] }[],
-): Promise<void> {
+): Growth {
   const frontier = restoreFrontier(before.size, splitHashes(before.frontier))
   if (!isSameHash(frontier.root(), before.root))
     throw new Error(`The tree of ${before.size} leaves does not agree with its own frontier`)
@@ -181,11 +193,12 @@ async function append(
     for (const { level, index, hash } of frontier.append(leafHash))
       nodes.push({ level, idx: index, hash })
   }
-  await appendBatch(tx, before, leaves, nodes, {
+  const after = {
     size: frontier.size,
     root: frontier.root(),
     frontier: Buffer.concat(frontier.hashes),
-  })
+  }
+  return { before, leaves, nodes, after }
 }
 
 /** The hashes of a stored frontier. */

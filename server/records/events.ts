@@ -2,9 +2,9 @@
  * What people watch: an outbox, read in the order of its ids and announced by NOTIFY.
  *
  * Ids are drawn before the commit, and transactions commit in any order: what is seen last can have an
- * id below what was seen before. So every appender says beforehand, by a shared advisory lock that ends
- * with its transaction, from which id on its events will be, and readers go no further than the lowest
- * id that somebody may still commit. Nobody waits for anybody's disk.
+ * id below what was seen before. So a trigger says beforehand, by a shared advisory lock that ends with
+ * the transaction, from which id on its events will be (`artifact.hold_event_place`), and readers go no
+ * further than the lowest id that somebody may still commit. Nobody waits for anybody's disk.
  */
 import type { Event } from '../../schemas/event.ts'
 import { Event as EventSchema } from '../../schemas/event.ts'
@@ -13,7 +13,7 @@ import type { AnySql, Sql, Transaction } from './database.ts'
 
 /** Channel of NOTIFY; the payload is empty, the table is the truth. */
 const CHANNEL = 'artifact_event'
-/** First key of the advisory locks of appenders ("evnt"); the second one is an id, modulo 2^32. */
+/** First key of the advisory locks of appenders ("evnt"), as the trigger takes them; the second one is an id, modulo 2^32. */
 const APPEND_LOCKS = 0x65_76_6e_74
 
 /**
@@ -31,11 +31,8 @@ export async function appendUploadEvents(
 
 /**
  * The statement that does so, or a part of one whose other parts make the change: then `change` is the
- * name of those rows, one at most, and without it nothing is appended.
- *
- * One statement is enough: an id is drawn for a row that the join has let out, and it lets none out
- * before `held` has its row, which is when the lock is there. Whatever id is visible to it, the next
- * one that is drawn is higher.
+ * name of those rows, one at most, and without it nothing is appended. Also within another statement the
+ * trigger has its lock before the first id is drawn.
  */
 export function insertingEvents(
   sql: AnySql,
@@ -44,13 +41,9 @@ export function insertingEvents(
   change?: ReturnType<AnySql>,
 ) {
   return sql`
-    with held as materialized (
-      select pg_advisory_xact_lock_shared(${APPEND_LOCKS}::int, ${signedOf(sql`coalesce(max(id), 0) + 1`, sql)}::int)
-      from artifact.event
-    )
     insert into artifact.event (at, kind, task, run, name, upload_id, body)
     select ${at}, 'upload', body->>'task', (body->>'run')::int, body->>'name', (body->>'id')::uuid, body
-    from ${change === undefined ? sql`` : sql`${change} cross join`} held cross join
+    from ${change === undefined ? sql`` : sql`${change} cross join`}
       jsonb_array_elements(${sql.json(uploads.map((upload) => ({ ...upload })))})
       with ordinality as news (body, place)
     order by place`
@@ -87,7 +80,7 @@ export async function readEventHorizon(sql: AnySql): Promise<EventHorizon> {
   return { last, isHeldBack: last < newest }
 }
 
-/** A number modulo 2^32, nearest to zero: an id as the key of a lock, and the way back from another id. */
+/** A number modulo 2^32, nearest to zero: how far the id of a lock is from another one. */
 function signedOf(number: ReturnType<AnySql>, sql: AnySql) {
   return sql`(((${number} + 2147483648) & 4294967295) - 2147483648)`
 }

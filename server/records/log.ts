@@ -34,11 +34,13 @@ export interface NodeRow {
 
 /**
  * Waits for the right to append, which lasts until the transaction ends, and returns the head. Two
- * statements: the second one's snapshot must be taken after the lock.
+ * statements, since the second one's snapshot must be taken after the lock; both are sent at once, the
+ * lock first, and Postgres begins with the second when it has ended the first.
  */
 export async function lockHead(tx: Transaction): Promise<StoredTree> {
-  await tx`select pg_advisory_xact_lock(${APPEND_LOCK})`
-  return readHead(tx)
+  const lock = tx`select pg_advisory_xact_lock(${APPEND_LOCK})`.execute()
+  const [head] = await Promise.all([readHead(tx), lock])
+  return head
 }
 
 /** The tree after the last batch. */
@@ -48,7 +50,10 @@ export async function readHead(sql: AnySql): Promise<StoredTree> {
   return { ...head, size: Number(head.size) }
 }
 
-/** Appends leaves, the roots of tiles that they filled, and the tree they make. */
+/**
+ * Appends leaves, the roots of tiles that they filled, and the tree they make: sent at once and done in
+ * this order, so that those who wait for the right to append wait for one round trip.
+ */
 export async function appendBatch(
   tx: Transaction,
   before: StoredTree,
@@ -56,26 +61,29 @@ export async function appendBatch(
   nodes: readonly NodeRow[],
   after: StoredTree,
 ): Promise<void> {
-  await tx`
-    insert into artifact.log_leaf (idx, kind, task, run, name, leaf, leaf_hash)
-    select idx, kind, task, run, name, decode(leaf, 'base64'), decode(leaf_hash, 'hex') from unnest(
-      ${leaves.map((row) => row.idx)}::bigint[], ${leaves.map((row) => row.kind)}::text[],
-      ${leaves.map((row) => row.task)}::text[], ${leaves.map((row) => row.run)}::int[],
-      ${leaves.map((row) => row.name)}::text[],
-      ${leaves.map((row) => Buffer.from(row.leaf).toString('base64'))}::text[],
-      ${leaves.map((row) => Buffer.from(row.leafHash).toString('hex'))}::text[]
-    ) as new (idx, kind, task, run, name, leaf, leaf_hash)`
+  const statements = [
+    tx`
+      insert into artifact.log_leaf (idx, kind, task, run, name, leaf, leaf_hash)
+      select idx, kind, task, run, name, decode(leaf, 'base64'), decode(leaf_hash, 'hex') from unnest(
+        ${leaves.map((row) => row.idx)}::bigint[], ${leaves.map((row) => row.kind)}::text[],
+        ${leaves.map((row) => row.task)}::text[], ${leaves.map((row) => row.run)}::int[],
+        ${leaves.map((row) => row.name)}::text[],
+        ${leaves.map((row) => Buffer.from(row.leaf).toString('base64'))}::text[],
+        ${leaves.map((row) => Buffer.from(row.leafHash).toString('hex'))}::text[]
+      ) as new (idx, kind, task, run, name, leaf, leaf_hash)`,
+    tx`
+      insert into artifact.log_tree (size, prev_size, root, frontier, last_idx)
+      values (${after.size}, ${before.size}, ${after.root}, ${after.frontier}, ${after.size - 1})`,
+    tx`select pg_notify(${CHANNEL}, '')`,
+  ]
   if (nodes.length > 0)
-    await tx`
+    statements.push(tx`
       insert into artifact.log_node (level, idx, hash)
       select level, idx, decode(hash, 'hex') from unnest(
         ${nodes.map((node) => node.level)}::int[], ${nodes.map((node) => node.idx)}::bigint[],
         ${nodes.map((node) => Buffer.from(node.hash).toString('hex'))}::text[]
-      ) as new (level, idx, hash)`
-  await tx`
-    insert into artifact.log_tree (size, prev_size, root, frontier, last_idx)
-    values (${after.size}, ${before.size}, ${after.root}, ${after.frontier}, ${after.size - 1})`
-  await tx`select pg_notify(${CHANNEL}, '')`
+      ) as new (level, idx, hash)`)
+  await Promise.all(statements.map((statement) => statement.execute()))
 }
 
 /** Leaves `[start, end)` in order; fewer when the log ends before. */

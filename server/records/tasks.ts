@@ -103,6 +103,18 @@ async function findLastRun(tx: Transaction, task: string): Promise<number | unde
   return last?.run
 }
 
+/** The highest run on record of each task that has one. */
+export async function findHighestRuns(
+  sql: AnySql,
+  tasks: readonly string[],
+): Promise<Map<string, number>> {
+  const rows = await sql<{ task: string; run: number }[]>`
+    select task, highest.run from unnest(${[...tasks]}::text[]) as wanted (task), lateral (
+      select run from artifact.run where run.task = wanted.task order by run desc limit 1
+    ) as highest`
+  return new Map(rows.map(({ task, run }) => [task, run]))
+}
+
 /** Whether a run is on record. */
 export async function hasRun(sql: AnySql, task: string, run: number): Promise<boolean> {
   const rows = await sql`select 1 from artifact.run where task = ${task} and run = ${run}`

@@ -211,12 +211,15 @@ export async function findExpired(sql: AnySql, at: Date, limit: number): Promise
   return rows.map((row) => row.id)
 }
 
-/** Uploads that someone began to verify and nobody goes on with. */
+/**
+ * Uploads that someone began to verify and nobody goes on with, those first that were tried longest ago:
+ * some that fail again and again must not keep the others from their turn.
+ */
 export async function findStranded(sql: AnySql, at: Date, limit: number): Promise<UploadRecord[]> {
   const rows = await sql<UploadRow[]>`
     select ${columns(sql)} from artifact.upload
     where state = 'verifying' and (lease_until is null or lease_until < ${at})
-    order by opened_at limit ${limit}`
+    order by moved_at limit ${limit}`
   return rows.map(parseRow)
 }
 

@@ -23,6 +23,7 @@ import { ArtifactError } from '../../schemas/problems.ts'
 import { checkMayUpload, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import { alreadySealed } from '../intake/open.ts'
+import { judgeRuns } from '../intake/run-ahead.ts'
 import { ended, type Intake } from '../intake/session.ts'
 import { findArtifacts } from '../records/artifacts.ts'
 import { toDatabaseProblem } from '../records/database.ts'
@@ -83,7 +84,7 @@ export async function sealBatch(
   if (token === undefined) throw unauthenticated()
   const slab = createBase64Slab(requests.map(({ content }) => content))
   const read = requests.map((request) => attempt(() => readItem(intake, principal, request, slab)))
-  const items = await placeAll(intake, read, requestId)
+  const items = await refuseFar(intake, principal, await placeAll(intake, read, requestId))
   const firsts = new Map<string, Item>()
   for (const item of items)
     if (!(item instanceof ArtifactError) && !firsts.has(item.request.id))
@@ -141,6 +142,17 @@ async function placeAll(
     if (run === undefined) throw new Error(`An artifact of ${item.request.task} came without a run`)
     return { ...item, request: { ...item.request, run } }
   })
+}
+
+/** Refuses those whose run is too far ahead for the caller. */
+async function refuseFar(
+  { sql }: Intake,
+  principal: Principal,
+  items: readonly (Item | ArtifactError)[],
+): Promise<(Item | ArtifactError)[]> {
+  const placed = items.flatMap((item) => (item instanceof ArtifactError ? [] : [item.request]))
+  const judge = await judgeRuns(sql, principal, placed)
+  return items.map((item) => (item instanceof ArtifactError ? item : (judge(item.request) ?? item)))
 }
 
 /** The artifacts to be, by id of the upload. */

@@ -1,5 +1,5 @@
 /** What the filesystem store asks of the disk: folders that last, removal, errors in words. */
-import { chmod, mkdir, rm } from 'node:fs/promises'
+import { chmod, mkdir, unlink } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { syncFolder } from '../../client/disk/durable.ts'
 import { errorCode } from '../../client/disk/local-error.ts'
@@ -19,7 +19,7 @@ export async function removeFile(path: string): Promise<void> {
   try {
     // Windows refuses to remove what is read-only.
     if (process.platform === 'win32') await chmod(path, 0o600)
-    await rm(path)
+    await unlink(path)
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw error
   }

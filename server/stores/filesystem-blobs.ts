@@ -7,9 +7,11 @@ import { errorCode } from '../../client/disk/local-error.ts'
 import { freeChunk } from '../../client/disk/spent-chunk.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { splitBlobKey } from './blob-key.ts'
+import type { FileToHash } from './file-hash-thread.ts'
 import { makeFolder, onDisk, removeFile } from './files.ts'
+import type { HashListener, HashThreads } from './hash-threads.ts'
 import type { PieceBuffer, PieceBuffers } from './piece-buffers.ts'
-import type { Blob, ReadOptions } from './store.ts'
+import type { Blob, BlobDigest, ReadOptions } from './store.ts'
 
 /** Where a finished blob lies below the folder of the store. */
 export function pathOfBlob(folder: string, key: string): string {
@@ -27,23 +29,32 @@ export async function statBlob(folder: string, key: string): Promise<Blob | unde
   }
 }
 
-/** Moves the file at `path`, which nobody writes to any more, to its final place. */
+/**
+ * Moves the file at `path`, which nobody writes to any more, to its final place. Its parts are on the
+ * disk: so the bytes are not waited for again. Its name is there once {@link settleBlob} has returned.
+ */
 export async function moveToBlobs(
   folder: string,
   key: string,
   path: string,
   sizeBytes: bigint,
-): Promise<void> {
-  {
-    await using handle = await open(path, 'r+')
-    // Longer when a part was refused that lay behind the last one.
-    const { size } = await handle.stat({ bigint: true })
-    if (size !== sizeBytes) await handle.truncate(Number(sizeBytes))
-    await handle.sync()
-  }
+): Promise<Blob> {
+  const { size } = await stat(path, { bigint: true })
+  // Longer when a part was refused that lay behind the last one.
+  if (size !== sizeBytes) await resize(path, Number(sizeBytes))
   const target = pathOfBlob(folder, key)
-  await makeFolder(dirname(target))
-  await renamePatiently(path, target)
+  await renamePatiently(path, target).catch(async (error: unknown) => {
+    if (errorCode(error) !== 'ENOENT') throw error
+    await makeFolder(dirname(target))
+    await renamePatiently(path, target)
+  })
+  return { sizeBytes, tag: formatTag(key, sizeBytes) }
+}
+
+async function resize(path: string, sizeBytes: number): Promise<void> {
+  await using handle = await open(path, 'r+')
+  await handle.truncate(sizeBytes)
+  await handle.sync()
 }
 
 /**
@@ -113,9 +124,8 @@ export async function* readBlob(
   { start = 0n, end, signal }: ReadOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const verb = `read ${key}`
-  await using handle = await onDisk(verb, () => openBlob(folder, key))
-  const { size } = await handle.stat({ bigint: true })
-  checkTag(key, tag, formatTag(key, size))
+  const { handle: opened, size } = await openTagged(folder, key, tag)
+  await using handle = opened
   const stop = Number(end === undefined || end > size ? size : end)
   using buffers = createTurns(pieces, Math.max(1, stop - Number(start)))
   const read = async (position: number): Promise<Uint8Array> => {
@@ -142,6 +152,24 @@ export async function* readBlob(
   } finally {
     await ahead?.catch(() => undefined)
   }
+}
+
+/** Size and digest of a blob, read and hashed by one of these threads. Throws as {@link readBlob}. */
+export async function digestBlob(
+  folder: string,
+  key: string,
+  tag: string,
+  threads: HashThreads<FileToHash>,
+  listener: HashListener,
+): Promise<BlobDigest | undefined> {
+  const { handle: opened, size } = await openTagged(folder, key, tag)
+  await using handle = opened
+  const verb = `read ${key}`
+  const file = { fd: handle.fd, sizeBytes: Number(size) }
+  const found = await onDisk(verb, () => threads.hash(file, listener))
+  if (found === undefined) return undefined
+  if (found.sizeBytes < file.sizeBytes) throw cutShort(verb, file.sizeBytes, found.sizeBytes)
+  return { sizeBytes: size, sha256: found.sha256 }
 }
 
 /** Two buffers, one after the other; the second is made when it is first wanted. */
@@ -173,6 +201,17 @@ function createTurns(pieces: PieceBuffers, bytesMax: number) {
  */
 function formatTag(key: string, sizeBytes: bigint): string {
   return `"${createHash('sha256').update(key).digest('hex').slice(0, 32)}-${sizeBytes}"`
+}
+
+/** The blob with this tag, open. */
+async function openTagged(folder: string, key: string, tag: string) {
+  const verb = `read ${key}`
+  await using stack = new AsyncDisposableStack()
+  const handle = stack.use(await onDisk(verb, () => openBlob(folder, key)))
+  const { size } = await onDisk(verb, () => handle.stat({ bigint: true }))
+  checkTag(key, tag, formatTag(key, size))
+  stack.move()
+  return { handle, size }
 }
 
 async function openBlob(folder: string, key: string) {

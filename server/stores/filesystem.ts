@@ -16,8 +16,10 @@ import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
 import { type ContentReply, type ContentRequest, openContent } from './content.ts'
+import type { FileToHash } from './file-hash-thread.ts'
 import { makeFolder, onDisk, removeFile } from './files.ts'
 import {
+  digestBlob,
   moveToBlobs,
   pathOfBlob,
   readBlob,
@@ -26,6 +28,7 @@ import {
   writeBlob,
 } from './filesystem-blobs.ts'
 import { createGranter, type GrantedRequest, type Granter } from './filesystem-grants.ts'
+import { createHashThreads, type HashThreadSettings, type HashThreads } from './hash-threads.ts'
 import {
   beginIncoming,
   type Incoming,
@@ -34,12 +37,13 @@ import {
   pathOfIncoming,
   receiveIncoming,
   removeIncoming,
+  removeJournal,
   withoutWriters,
 } from './incoming.ts'
 import { openPacks, type Packs } from './packs.ts'
-import { checkPartList, checkPartsHeld, sessionEnded } from './part-list.ts'
+import { checkPartList, checkPartsHeld } from './part-list.ts'
 import { wrongSize } from './part-receiver.ts'
-import { createPieceBuffers, type PieceBuffers } from './piece-buffers.ts'
+import { createPieceBuffers } from './piece-buffers.ts'
 import type { Blob, BlobSession, HeldPart, Store } from './store.ts'
 
 export interface FilesystemStoreOptions {
@@ -48,6 +52,8 @@ export interface FilesystemStoreOptions {
   /** Signs grants, at least 32 bytes. Grants die with it. */
   grantSecret: Uint8Array
   clock: Clock
+  /** When and how large blobs are hashed by threads of their own. */
+  threads?: Partial<HashThreadSettings> | undefined
 }
 
 /** A PUT of part bytes as it comes through the HTTP door. */
@@ -93,8 +99,7 @@ export async function openFilesystemStore(
 ): Promise<FilesystemStore> {
   const { folder, grantSecret, clock } = options
   const granter = createGranter(grantSecret, clock)
-  const buffers = createPieceBuffers()
-  const incoming = openIncoming(join(folder, 'incoming'), buffers)
+  const incoming = openIncoming(join(folder, 'incoming'), createPieceBuffers())
   await onDisk(`open store ${folder}`, async () => {
     await makeFolder(incoming.folder)
     await makeFolder(join(folder, 'blobs'))
@@ -102,19 +107,28 @@ export async function openFilesystemStore(
   await using stack = new AsyncDisposableStack()
   stack.use(await acquireLock(join(folder, 'lock')))
   const packs = stack.use(await onDisk(`open store ${folder}`, () => openPacks(folder)))
-  const store = createStore(folder, incoming, packs, granter, buffers)
+  const threads = stack.use(
+    createHashThreads<FileToHash>({ name: 'file-hash-thread' }, options.threads),
+  )
+  const store = createStore(folder, { incoming, packs, threads }, granter)
   const held = stack.move()
   return { ...store, [Symbol.asyncDispose]: () => held.disposeAsync() }
 }
 
+/** What a store holds open. */
+interface Holdings {
+  incoming: Incoming
+  packs: Packs
+  threads: HashThreads<FileToHash>
+}
+
 function createStore(
   folder: string,
-  incoming: Incoming,
-  packs: Packs,
+  { incoming, packs, threads }: Holdings,
   granter: Granter,
-  buffers: PieceBuffers,
 ): Omit<FilesystemStore, typeof Symbol.asyncDispose> {
-  const read: Store['read'] = (key, tag, options) => readBlob(folder, key, tag, buffers, options)
+  const read: Store['read'] = (key, tag, options) =>
+    readBlob(folder, key, tag, incoming.buffers, options)
   const stat = (key: string) => onDisk(`look at ${key}`, () => statBlob(folder, key))
   return {
     kind: 'filesystem',
@@ -153,6 +167,11 @@ function createStore(
 
     stat,
     read,
+
+    async digest(key, tag, { expectedBytes, ...listener }) {
+      if (!threads.takes(expectedBytes)) return undefined
+      return digestBlob(folder, key, tag, threads, listener)
+    },
 
     async grantRead(key, tag, { ttlSeconds, fileName, contentType, bound }) {
       return granter.grantRead({ key, tag, fileName, contentType, bound }, ttlSeconds)
@@ -204,14 +223,13 @@ async function complete(
   const sizeBytes = checkPartList(session, parts)
   return withoutWriters(incoming, key, async () => {
     const before = await statBlob(folder, key)
-    if (before === undefined) {
-      checkPartsHeld(key, parts, await listIncoming(incoming, key))
-      await moveToBlobs(folder, key, pathOfIncoming(incoming, key), sizeBytes)
-    } else if (before.sizeBytes !== sizeBytes) throw otherSize(key, sizeBytes, before.sizeBytes)
+    if (before !== undefined && before.sizeBytes !== sizeBytes)
+      throw otherSize(key, sizeBytes, before.sizeBytes)
+    if (before === undefined) checkPartsHeld(key, parts, await listIncoming(incoming, key))
+    const blob =
+      before ?? (await moveToBlobs(folder, key, pathOfIncoming(incoming, key), sizeBytes))
     await settleBlob(folder, key)
-    await removeIncoming(incoming, key)
-    const blob = before ?? (await statBlob(folder, key))
-    if (blob === undefined) throw sessionEnded(key)
+    await (before === undefined ? removeJournal : removeIncoming)(incoming, key)
     return blob
   })
 }

@@ -66,9 +66,10 @@ export async function beginIncoming(
 ): Promise<void> {
   const path = pathOfIncoming(incoming, key)
   await checkRoom(incoming.folder, sizeBytes)
-  await makeFolder(dirname(path))
   await using handle = await openNew(path)
   if (handle === undefined) return
+  // Nothing was received yet: the first part need not look for a journal.
+  takeSlot(incoming, key).held ??= Promise.resolve(new Map())
   // A size from the start spares the disk a change of metadata with every part.
   if (sizeBytes !== undefined) await handle.truncate(Number(sizeBytes))
   await syncFolder(dirname(path))
@@ -148,7 +149,13 @@ export function withoutWriters<T>(
 
 /** Removes what there is of a key. Only inside {@link withoutWriters}. */
 export async function removeIncoming(incoming: Incoming, key: string): Promise<void> {
+  // In this order: a journal that a crash left alone would speak for a file that is begun later.
+  await removeJournal(incoming, key)
   await removeFile(pathOfIncoming(incoming, key))
+}
+
+/** The same where the file has got its final name already. */
+export async function removeJournal(incoming: Incoming, key: string): Promise<void> {
   await removeFile(pathOfJournal(incoming, key))
 }
 
@@ -191,9 +198,15 @@ async function readHeld(incoming: Incoming, key: string): Promise<Map<number, Pa
   return readJournal(pathOfJournal(incoming, key))
 }
 
+/** `undefined` when the file is there. */
 async function openNew(path: string): Promise<FileHandle | undefined> {
+  const openIt = () => open(path, 'wx', 0o600)
   try {
-    return await open(path, 'wx', 0o600)
+    return await openIt().catch(async (error: unknown) => {
+      if (errorCode(error) !== 'ENOENT') throw error
+      await makeFolder(dirname(path))
+      return openIt()
+    })
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return undefined
     throw error

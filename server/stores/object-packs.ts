@@ -117,7 +117,7 @@ export function createObjectPacks(objects: Objects, index: PackBook): ObjectPack
           expected: tag,
           found,
         })
-      const own = await objects.putAlone(plan, bytes)
+      const own = await putOwn(objects, plan, bytes)
       if (await index.keepOwn(key, own.tag)) return own.tag
       // Removed while it was put: nothing knows of this object any more.
       await objects.remove(key)
@@ -134,6 +134,37 @@ export function createObjectPacks(objects: Objects, index: PackBook): ObjectPack
     tidy: eraser.tidy,
     rebuild: (options) => rebuildPacks(objects, index.census, options),
   }
+}
+
+/**
+ * The object of a blob alone. One that is there and noted nowhere is looked at: it was left by a crash, put
+ * by another server at this moment, or is somebody else's.
+ */
+async function putOwn(
+  objects: Objects,
+  plan: Pick<BlobPlan, 'key' | 'contentType'>,
+  bytes: Uint8Array,
+): Promise<Blob> {
+  const put = await objects.putNew(plan, bytes)
+  if (put !== undefined) return put
+  const there = await objects.stat(plan.key)
+  if (there !== undefined && (await holds(objects, plan.key, there, bytes))) return there
+  await objects.remove(plan.key)
+  return objects.putAlone(plan, bytes)
+}
+
+async function holds(
+  objects: Objects,
+  key: string,
+  { sizeBytes }: Blob,
+  bytes: Uint8Array,
+): Promise<boolean> {
+  if (sizeBytes !== BigInt(bytes.length)) return false
+  const found: Uint8Array[] = []
+  if (sizeBytes > 0n)
+    for await (const chunk of objects.read(key, { start: 0n, end: sizeBytes }))
+      found.push(Buffer.from(chunk))
+  return Buffer.concat(found).equals(bytes)
 }
 
 /** What goes together into packs, in order. */

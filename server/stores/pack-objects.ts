@@ -7,6 +7,8 @@ export interface Objects {
   put(key: string, bytes: Uint8Array): Promise<void>
   /** Puts a blob at its own key; one that is there stays, and is the answer. */
   putAlone(plan: Pick<BlobPlan, 'key' | 'contentType'>, bytes: Uint8Array): Promise<Blob>
+  /** The same; `undefined` when one may have been there before. */
+  putNew(plan: Pick<BlobPlan, 'key' | 'contentType'>, bytes: Uint8Array): Promise<Blob | undefined>
   /** `[start, end)`, or as much of it as there is. Throws `blob_missing`. */
   read(key: string, range: { start: bigint; end: bigint }): AsyncIterable<Uint8Array>
   stat(key: string): Promise<Blob | undefined>

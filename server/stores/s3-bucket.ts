@@ -1,6 +1,8 @@
 /** One bucket through the AWS SDK: where it is, and how a call to it is bounded and judged. */
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
+import type { Pace } from '../../client/wire/pace.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
+import { CALL_TIMEOUT_MS, CONNECT_TIMEOUT_MS } from './object-body.ts'
 import { nameS3Error } from './s3-errors.ts'
 
 export interface S3BucketOptions {
@@ -14,6 +16,8 @@ export interface S3BucketOptions {
   forcePathStyle: boolean
   /** Absent: the SDK's own chain (environment, profile, instance). */
   credentials?: S3ClientConfig['credentials']
+  /** What a body that is read has to keep [1 MiB in 60 s of waiting]: a byte now and then is no service. */
+  pace?: Pace | undefined
 }
 
 export interface S3Bucket extends AsyncDisposable {
@@ -22,15 +26,16 @@ export interface S3Bucket extends AsyncDisposable {
   readonly prefix: string
   /** Of the bucket itself: scheme, host and, in path style, its name. */
   readonly address: URL
+  /** A body that does not keep it is broken. */
+  readonly pace: Pace
 }
 
-/** A call that takes longer has failed. */
-export const CALL_TIMEOUT_MS = 60_000
-export const CONNECT_TIMEOUT_MS = 10_000
+const DEFAULT_PACE: Pace = { paceMs: 60_000, paceBytes: 1024 ** 2 }
 
 /** Connects to nothing yet; the first call does. */
 export function openS3Bucket(options: S3BucketOptions): S3Bucket {
   const { bucket, prefix, region, endpoint, forcePathStyle, credentials } = options
+  const { pace = DEFAULT_PACE } = options
   const client = new S3Client({
     region,
     forcePathStyle,
@@ -59,6 +64,7 @@ export function openS3Bucket(options: S3BucketOptions): S3Bucket {
     name: bucket,
     prefix,
     address: url,
+    pace,
     async [Symbol.asyncDispose]() {
       client.destroy()
     },

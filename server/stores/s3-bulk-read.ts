@@ -1,9 +1,19 @@
 /** Long ranges of objects, over a socket of their own and into memory that is used again. */
 import { type HeldBody, requestBulk } from '../../client/wire/bulk-reply.ts'
-import { CALL_TIMEOUT_MS, CONNECT_TIMEOUT_MS } from './s3-bucket.ts'
-import { nameS3Error } from './s3-errors.ts'
-import { type ObjectBody, type ObjectRange, rangeHeader, readSteadily } from './s3-objects.ts'
+import type { Pace } from '../../client/wire/pace.ts'
+import {
+  CALL_TIMEOUT_MS,
+  CONNECT_TIMEOUT_MS,
+  nameSilence,
+  type ObjectBody,
+  type ObjectRange,
+  rangeHeader,
+  readSteadily,
+} from './object-body.ts'
 import type { S3Signer } from './s3-signing.ts'
+
+/** Whoever holds the credentials. */
+export type ReadSigner = Pick<S3Signer, 'signRead'>
 
 /** From this size on a connection and its memory cost less than what the SDK spends on every byte. */
 export const BULK_FROM_BYTES = 8n * 1024n ** 2n
@@ -14,11 +24,11 @@ export const BULK_FROM_BYTES = 8n * 1024n ** 2n
  * the plain one: the SDK has the words for it. Throws `store_unavailable` when there is none.
  */
 export async function getObjectInBulk(
-  signer: S3Signer,
+  signer: ReadSigner,
   key: string,
   tag: string,
   range: ObjectRange,
-  hold?: HeldBody,
+  { pace, hold }: { pace: Pace; hold?: HeldBody },
 ): Promise<ObjectBody | undefined> {
   const { signal = new AbortController().signal } = range
   const verb = `read ${key}`
@@ -39,9 +49,9 @@ export async function getObjectInBulk(
       return undefined
     }
     const sizeBytes = BigInt(reply.sizeBytes)
-    return { sizeBytes, chunks: readSteadily(reply.body, reply.drop, verb, signal) }
+    return { sizeBytes, chunks: readSteadily(reply.body, reply.drop, verb, pace, signal) }
   } catch (error) {
     signal.throwIfAborted()
-    throw nameS3Error(verb, error)
+    throw nameSilence(verb, error)
   }
 }

@@ -11,19 +11,15 @@ import {
 import { freeBehind } from '../../client/disk/spent-chunk.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import {
-  attempt,
-  type CallOptions,
   CONNECT_TIMEOUT_MS,
-  call,
-  demand,
-  placeOf,
-  type S3Bucket,
-} from './s3-bucket.ts'
+  type ObjectBody,
+  type ObjectRange,
+  rangeHeader,
+  readSteadily,
+} from './object-body.ts'
+import { attempt, type CallOptions, call, demand, placeOf, type S3Bucket } from './s3-bucket.ts'
 import { isStatus, nameS3Error, refusalOf } from './s3-errors.ts'
 import type { Blob } from './store.ts'
-
-/** A body that stands still for longer is broken. */
-const STALL_TIMEOUT_MS = 60_000
 
 /** Size and tag, or `undefined` when there is no such object. */
 export async function headObject(bucket: S3Bucket, key: string): Promise<Blob | undefined> {
@@ -118,20 +114,6 @@ export async function removeObject(bucket: S3Bucket, key: string): Promise<void>
   await call(`remove ${key}`, (options) => bucket.client.send(command, options))
 }
 
-export interface ObjectRange {
-  start: bigint
-  /** `undefined`: to the end. */
-  end: bigint | undefined
-  signal: AbortSignal | undefined
-}
-
-export interface ObjectBody {
-  /** Of the range that comes. */
-  sizeBytes: bigint
-  /** Throws `store_unavailable` when the stream breaks or stalls. */
-  chunks: AsyncIterable<Uint8Array>
-}
-
 /**
  * `[start, end)` of the object, if a tag is given of the one with that tag; `undefined` when the range
  * lies outside. Throws `blob_missing` and `precondition_failed`.
@@ -156,7 +138,7 @@ export async function getObject(
     if (!(Body instanceof Readable)) throw new TypeError(`Cannot ${verb}: the body is no stream`)
     const sizeBytes = BigInt(demand(ContentLength, verb))
     const drop = () => void Body.destroy()
-    return { sizeBytes, chunks: freeBehind(readSteadily(Body, drop, verb, signal)) }
+    return { sizeBytes, chunks: freeBehind(readSteadily(Body, drop, verb, bucket.pace, signal)) }
   } catch (error) {
     signal?.throwIfAborted()
     if (isStatus(error, 416)) return undefined
@@ -167,45 +149,6 @@ export async function getObject(
         expected: tag,
       })
     throw nameS3Error(verb, error)
-  }
-}
-
-/** The `Range` of a request for it; none for the whole. */
-export function rangeHeader({ start, end }: Pick<ObjectRange, 'start' | 'end'>): {
-  range?: string
-} {
-  if (start === 0n && end === undefined) return {}
-  return { range: `bytes=${start}-${end === undefined ? '' : end - 1n}` }
-}
-
-/**
- * Hands on what a store sends, and `drop`s it when it stands still, is told to stop, or nobody wants
- * more. Throws `store_unavailable` when it breaks or stalls; `verb` completes "Cannot …".
- */
-export async function* readSteadily(
-  body: AsyncIterable<unknown>,
-  drop: () => void,
-  verb: string,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array> {
-  const arm = () => setTimeout(drop, STALL_TIMEOUT_MS)
-  signal?.addEventListener('abort', drop, { once: true })
-  let timer = arm()
-  try {
-    for await (const chunk of body) {
-      // The reader may take its time; only the store is under the clock.
-      clearTimeout(timer)
-      if (chunk instanceof Uint8Array) yield chunk
-      timer = arm()
-    }
-    signal?.throwIfAborted()
-  } catch (error) {
-    signal?.throwIfAborted()
-    throw nameS3Error(verb, error)
-  } finally {
-    clearTimeout(timer)
-    signal?.removeEventListener('abort', drop)
-    drop()
   }
 }
 

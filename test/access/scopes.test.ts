@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   isAllowed,
+  isAllowedInAll,
   isAllowedSomewhere,
   matchesGlob,
   type Principal,
@@ -100,5 +101,16 @@ describe('isAllowedSomewhere()', () => {
     expect(isAllowedSomewhere(principal, 'list', 'nightly-db')).toBe(true)
     expect(isAllowedSomewhere(principal, 'list', 'weekly')).toBe(false)
     expect(isAllowedSomewhere(principal, 'upload', 'nightly-db')).toBe(false)
+  })
+})
+
+describe('isAllowedInAll()', () => {
+  it('knows the tasks of which a scope covers every name', () => {
+    const may = (...scopes: string[]) => isAllowedInAll(holder(...scopes), 'upload', 'db')
+    expect([may('admin'), may('upload:db/**'), may('get:db/*', 'upload:d*/**')]).not.toContain(
+      false,
+    )
+    const some = ['upload:db/*', 'upload:db/a/**', 'upload:other/**', 'get:db/**', 'upload:db/**a']
+    expect(some.filter((scope) => may(scope))).toEqual([])
   })
 })

@@ -22,10 +22,9 @@ export function openCpuShare(name: string, share: number): CpuShare | undefined 
     const group = join(parent, name)
     try {
       mkdirSync(group)
-      for (const [file, value] of Object.entries(limits))
-        writeFileSync(join(group, file), String(value))
+      for (const [file, value] of Object.entries(limits)) set(join(group, file), value)
       return {
-        hold: (pid) => writeFileSync(join(group, 'cgroup.procs'), String(pid)),
+        hold: (pid) => set(join(group, 'cgroup.procs'), pid),
         // A group goes when its processes are gone.
         [Symbol.dispose]: () => rmdirSync(group),
       }
@@ -38,4 +37,9 @@ export function openCpuShare(name: string, share: number): CpuShare | undefined 
     }
   }
   return undefined
+}
+
+/** Writes to a file of the kernel; where it is not, the folder is no group, and nothing is made in it. */
+function set(file: string, value: string | number): void {
+  writeFileSync(file, String(value), { flag: 'r+' })
 }

@@ -32,6 +32,12 @@ export function readTreeCpuSeconds(root: number): number {
   return seconds
 }
 
+/** CPU seconds of a process alone so far, all its threads; 0 when it has ended. */
+export function readOwnCpuSeconds(pid: number): number {
+  const ticks = readFields(pid)?.slice(11, 13) ?? []
+  return sumOf(ticks) / TICKS_PER_SECOND
+}
+
 /** CPU seconds that the whole machine was busy since it started; waiting for disks is not busy. */
 export function readMachineCpuSeconds(): number {
   const [line = ''] = readFileSync('/proc/stat', 'utf8').split('\n')
@@ -87,14 +93,19 @@ function readStatusBytes(pid: number, field: string): number {
   return Number(match?.[1] ?? 0) * KIB
 }
 
-/** The name of a program may hold spaces and brackets: fields are counted behind its last bracket. */
 function readCounted(pid: number): Counted | undefined {
-  const text = readOrNothing(`/proc/${pid}/stat`)
-  if (text === '') return undefined
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0)
-  return { parent: Number(fields[1]), seconds: ticks / TICKS_PER_SECOND }
+  const fields = readFields(pid)
+  if (fields === undefined) return undefined
+  return { parent: Number(fields[1]), seconds: sumOf(fields.slice(11, 15)) / TICKS_PER_SECOND }
 }
+
+/** The fields of proc(5), `stat`, from the third one on. The name before them may hold spaces and brackets. */
+function readFields(pid: number): string[] | undefined {
+  const text = readOrNothing(`/proc/${pid}/stat`)
+  return text === '' ? undefined : text.slice(text.lastIndexOf(')') + 2).split(' ')
+}
+
+const sumOf = (fields: readonly string[]) => fields.reduce((sum, field) => sum + Number(field), 0)
 
 function readOrNothing(path: string): string {
   try {

@@ -1,10 +1,11 @@
 /**
  * Seals per second through HTTP with authentication, on the embedded default of this machine:
  *
- *     npm run bench:seals -- [--clients 64] [--seconds 10] [--bytes 1024]
+ *     npm run bench:seals -- [--clients 64] [--seconds 10] [--bytes 1024] [--rounds 1] [--only WORD]
  *
- * Three ways in one run: one artifact by three requests (open with grant, PUT, seal), and batches of
- * 1 and of 100. Server, Postgres, signer and clients share the cores; nothing is asserted.
+ * Three ways in turns: one artifact by three requests (open with grant, PUT, seal), and batches of
+ * 1 and of 100. Server, Postgres, signer and clients share the cores: so what a seal costs each of them
+ * is told too, in milliseconds of CPU. `--only` takes the beginning of a name. Nothing is asserted.
  */
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -14,12 +15,15 @@ import { Agent, request } from 'undici'
 import { z } from 'zod'
 import { OpenedUpload } from '../../schemas/upload.ts'
 import { makePlace, startOwnServer } from '../support/own-server.ts'
+import { readOwnCpuSeconds, readTreeCpuSeconds } from './process-tree.ts'
 
 const { values } = parseArgs({
   options: {
     clients: { type: 'string', default: '64' },
     seconds: { type: 'string', default: '10' },
     bytes: { type: 'string', default: '1024' },
+    rounds: { type: 'string', default: '1' },
+    only: { type: 'string', default: '' },
   },
 })
 const clients = Number(values.clients)
@@ -28,19 +32,31 @@ const bytes = Number(values.bytes)
 const agent = new Agent({ connections: clients, pipelining: 1 })
 const Profile = z.object({ url: z.string(), token: z.string() })
 
+/** How artifacts are sealed, and how many by one turn of a client. */
+const WAYS: readonly [name: string, artifacts: number, action: () => Promise<void>][] = [
+  ['three requests', 1, sealOne],
+  ['batch of 1', 1, () => sealMany(1)],
+  ['batch of 100', 100, () => sealMany(100)],
+]
+
 await using place = await makePlace(join(import.meta.dirname, '..', '..', 'server', 'main.ts'))
-await using _server = await startOwnServer(place)
+await using server = await startOwnServer(place)
 const { url, token } = Profile.parse(
   JSON.parse(await readFile(join(place.folder, 'config', 'artifact', 'profile.json'), 'utf8')),
 )
 
-await measure('three requests', 1, sealOne)
-await measure('batch of 1', 1, () => sealMany(1))
-await measure('batch of 100', 100, () => sealMany(100))
+process.stdout.write(
+  `${clients} clients, ${bytes} bytes each\n${''.padEnd(16)}  seals/s   ms of CPU a seal: server  Postgres  clients\n`,
+)
+for (let round = 0; round < Number(values.rounds); round++) {
+  for (const [name, artifacts, action] of WAYS)
+    if (name.startsWith(values.only)) await measure(name, artifacts, action)
+}
 await agent.close()
 
-/** Runs `action` in all clients at once for a while, and prints the rate. */
+/** Runs `action` in all clients at once for a while, and prints the rate and what it costs. */
 async function measure(name: string, artifacts: number, action: () => Promise<void>) {
+  const [before, own] = [readCpu(), process.cpuUsage()]
   const stopAt = performance.now() + seconds * 1000
   let count = 0
   const client = async () => {
@@ -52,9 +68,24 @@ async function measure(name: string, artifacts: number, action: () => Promise<vo
   const began = performance.now()
   await Promise.all(Array.from({ length: clients }, client))
   const took = (performance.now() - began) / 1000
+  const after = readCpu()
+  const { user, system } = process.cpuUsage(own)
+  const each = (cpuSeconds: number) => ((1000 * cpuSeconds) / count).toFixed(2)
   process.stdout.write(
-    `${name.padEnd(16)} ${(count / took).toFixed(0).padStart(6)} seals/s  (${count} in ${took.toFixed(1)} s, ${clients} clients, ${bytes} bytes each)\n`,
+    [
+      name.padEnd(16),
+      (count / took).toFixed(0).padStart(8),
+      each(after.server - before.server).padStart(26),
+      each(after.postgres - before.postgres).padStart(9),
+      `${each((user + system) / 1e6).padStart(8)}\n`,
+    ].join(' '),
   )
+}
+
+/** Of the server with its signer, and of its Postgres, which it has started. */
+function readCpu(): { server: number; postgres: number } {
+  const alone = readOwnCpuSeconds(server.pid)
+  return { server: alone, postgres: readTreeCpuSeconds(server.pid) - alone }
 }
 
 async function sealOne(): Promise<void> {

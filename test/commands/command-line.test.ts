@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { runCommandLine } from '../../client/command-line.ts'
@@ -317,5 +319,62 @@ describe('runCommandLine()', () => {
     )
     const plain = await run(['act', '--no-color'], entry, { isTerminal: true })
     expect(plain.stderr).not.toContain(sequence)
+  })
+})
+
+describe('a command that asks its server', () => {
+  async function listen() {
+    const server = createServer()
+    const connected = once(server, 'connection')
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const address = server.address()
+    const port = typeof address === 'object' && address !== null ? address.port : 0
+    return {
+      url: `http://127.0.0.1:${port}`,
+      connected,
+      [Symbol.dispose]: () => void server.close(),
+    }
+  }
+
+  /** What a command is handed that acts at once. */
+  async function findHeadStart(
+    argv: string[],
+    changes: Partial<CommandEntry>,
+    variables: Record<string, string>,
+  ) {
+    const seen: CommandContext['headStart'][] = []
+    const entry = acting(async ({ headStart }) => void seen.push(headStart))
+    const { exit } = await run(argv, { ...entry, ...changes }, { variables })
+    expect(exit).toBe(0)
+    return seen
+  }
+
+  it('connects before it is loaded, and leaves nothing open that it did not use', async () => {
+    using server = await listen()
+    const entry = acting(async () => undefined)
+    const load = () => server.connected.then(() => entry.load())
+    const asking = { ...entry, load, asksServer: true }
+    expect((await run(['act', '--url', server.url], asking)).exit).toBe(0)
+    const [socket] = await server.connected
+    await once(socket.resume(), 'close')
+  })
+
+  it('is handed what it takes then', async () => {
+    using server = await listen()
+    const words = ['act', '--url', server.url]
+    const [headStart] = await findHeadStart(words, { asksServer: true }, {})
+    expect(headStart).toMatchObject({ take: expect.any(Function) })
+  })
+
+  it.each<[string, Partial<CommandEntry>, Record<string, string>]>([
+    ['it may ask nobody', {}, { ARTIFACT_URL: 'http://127.0.0.1:9' }],
+    [
+      'a proxy is in between',
+      { asksServer: true },
+      { ARTIFACT_URL: 'http://127.0.0.1:9', http_proxy: 'http://127.0.0.1:9' },
+    ],
+    ['no address is known', { asksServer: true }, {}],
+  ])('connects to nobody beforehand when %s', async (_, changes, variables) => {
+    expect(await findHeadStart(['act'], changes, variables)).toEqual([undefined])
   })
 })

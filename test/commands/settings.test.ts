@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { profilePath, readProfile, writeProfile } from '../../client/profile.ts'
-import { resolveServer } from '../../client/server-settings.ts'
+import { guessServer, resolveServer } from '../../client/server-settings.ts'
 import { checkVariables, readEnvironment } from '../../client/settings.ts'
 
 let folder: string
@@ -139,6 +139,30 @@ describe('resolveServer()', () => {
   })
 })
 
+describe('guessServer()', () => {
+  const guess = (variables: Record<string, string>, ...words: string[]) =>
+    guessServer(words, read(variables))?.href
+
+  it('finds what the words will mean before they are parsed', async () => {
+    await writeProfile(join(folder, 'artifact'), { url: 'http://profile', token: 'p' })
+    const variables = { ARTIFACT_URL: 'https://environment/x/' }
+    expect(guess({}, 'a/0')).toBe('http://profile/')
+    expect(guess(variables, 'a/0')).toBe('https://environment/x')
+    expect(guess(variables, '--url', 'http://flag:81', 'a/0')).toBe('http://flag:81/')
+    expect(guess(variables, 'a/0', '--url=http://flag')).toBe('http://flag/')
+    expect(guess(variables, 'a/0', '--', '--url=http://command')).toBe('https://environment/x')
+  })
+
+  it('guesses nothing from what is no address', async () => {
+    expect(guess({}, 'a/0')).toBeUndefined()
+    expect(guess({ ARTIFACT_URL: 'ftp://a' }, 'a/0')).toBeUndefined()
+    expect(guess({ ARTIFACT_URL: 'http://a' }, 'a/0', '--url')).toBeUndefined()
+    await mkdir(join(folder, 'artifact'), { recursive: true })
+    await writeFile(profilePath(join(folder, 'artifact')), '{}')
+    expect(guess({}, 'a/0')).toBeUndefined()
+  })
+})
+
 describe('writeProfile()', () => {
   it('keeps the secret from other users of the machine', async () => {
     const config = join(folder, 'artifact')
@@ -160,9 +184,17 @@ describe('readProfile()', () => {
     expect(readProfile(join(folder, 'none'))).toBeUndefined()
   })
 
-  it('names a damaged profile, but not what is in it', async () => {
+  it.each([
+    ['{"url": "http://a", "token": "secret"'],
+    ['{"url": "ftp://a", "token": "secret"}'],
+    ['{"url": "http:", "token": "secret"}'],
+    ['{"token": "secret"}'],
+    ['{"url": "http://a", "token": ""}'],
+    [`{"url": "http://a", "token": "${'secret'.repeat(1000)}"}`],
+    ['null'],
+  ])('names the damaged profile %s, but not what is in it', async (text) => {
     await mkdir(folder, { recursive: true })
-    await writeFile(profilePath(folder), '{"url": "http://a", "token": "secret"')
+    await writeFile(profilePath(folder), text)
     expect(() => readProfile(folder)).toThrow(
       expect.objectContaining({
         code: 'configuration',

@@ -3,11 +3,12 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Upload } from '../../schemas/upload.ts'
 import { readPicture } from '../../server/delivery/picture.ts'
-import type { Sql } from '../../server/records/database.ts'
+import type { Sql, Transaction } from '../../server/records/database.ts'
 import { openDatabase } from '../../server/records/database.ts'
 import {
   appendUploadEvent,
   deleteEvents,
+  insertingEvents,
   listenForEvents,
   readEventHorizon,
   readEvents,
@@ -42,12 +43,13 @@ function makeUpload(name: string): Upload {
 /** Appends in a transaction that stays open until it is told how to end. */
 async function appendHeld(
   name: string,
+  append: (tx: Transaction, upload: Upload, at: Date) => Promise<void> = appendUploadEvent,
 ): Promise<{ end(how: 'commit' | 'roll back'): Promise<void> }> {
   const appended = Promise.withResolvers<void>()
   const wanted = Promise.withResolvers<'commit' | 'roll back'>()
   const done = sql
     .begin(async (tx) => {
-      await appendUploadEvent(tx, makeUpload(name), AT)
+      await append(tx, makeUpload(name), AT)
       appended.resolve()
       if ((await wanted.promise) === 'roll back') throw OVER
     })
@@ -86,6 +88,36 @@ describe.each([1n, 2n ** 31n - 2n, 2n ** 32n - 2n])('events from id %s on', (fir
     expect(await readNames(last)).toEqual({ names: [], isHeldBack: true })
     await held.end('commit')
     expect(await readNames(last)).toEqual({ names: ['first', 'second'], isHeldBack: false })
+  })
+
+  it('keeps a later one back for a server of an older version, which takes a lock of its own', async () => {
+    const { last } = await readEventHorizon(sql)
+    const held = await appendHeld('older', async (tx, upload, at) => {
+      await tx`
+        with held as materialized (select pg_advisory_xact_lock(1702260340))
+        insert into artifact.event (at, kind, task, run, name, upload_id, body)
+        select ${at}, 'upload', ${upload.task}, ${upload.run}, ${upload.name}, ${upload.id}, ${tx.json({ ...upload })}
+        from held`
+    })
+    await append('newer')
+    expect(await readNames(last)).toEqual({ names: [], isHeldBack: true })
+    await held.end('commit')
+    expect(await readNames(last)).toEqual({ names: ['older', 'newer'], isHeldBack: false })
+  })
+
+  it('keeps a later one back for one that is appended within another statement', async () => {
+    const { last } = await readEventHorizon(sql)
+    const held = await appendHeld('within', async (tx, upload, at) => {
+      await tx`
+        with change as (
+          insert into artifact.task (task) values (${`order-${upload.id}`}) returning task
+        )
+        ${insertingEvents(tx, [upload], at, tx`change`)}`
+    })
+    await append('later')
+    expect(await readNames(last)).toEqual({ names: [], isHeldBack: true })
+    await held.end('commit')
+    expect(await readNames(last)).toEqual({ names: ['within', 'later'], isHeldBack: false })
   })
 
   it('passes over one that will never come', async () => {

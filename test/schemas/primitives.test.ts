@@ -14,6 +14,7 @@ import {
   TaskName,
   UploadId,
 } from '../../schemas/primitives.ts'
+import { fillLabels } from '../support/labels.ts'
 
 const accepts = (schema: { safeParse: (value: unknown) => { success: boolean } }, value: unknown) =>
   schema.safeParse(value).success
@@ -243,6 +244,12 @@ describe('Labels', () => {
     expect(accepts(Labels, many(33))).toBe(false)
     expect(accepts(Labels, { key: 'é'.repeat(512) })).toBe(true)
     expect(accepts(Labels, { key: 'é'.repeat(513) })).toBe(false)
+  })
+
+  it('takes as many bytes as the record holds, and not one more', () => {
+    expect(accepts(Labels, fillLabels('"'.repeat(848)))).toBe(true)
+    expect(accepts(Labels, fillLabels(`${'"'.repeat(848)}x`))).toBe(false)
+    expect(accepts(Labels, {})).toBe(true)
   })
 
   it('refuses keys and values that Postgres or a terminal cannot hold', () => {

@@ -3,8 +3,16 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { BATCH_CONTENT_BYTES_MAX, BATCH_MAX, SealedBatch } from '../../schemas/batch.ts'
 import { codesOf, countRecords, makeSmall, sendBatch } from '../support/batch.ts'
+import { fillLabels } from '../support/labels.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
-import { addressOf, makeContent, openTestUpload, sealContent, useGrant } from '../support/upload.ts'
+import {
+  addressOf,
+  makeContent,
+  openTestUpload,
+  sealContent,
+  useGrant,
+  wordsFor,
+} from '../support/upload.ts'
 
 let server: TestServer
 beforeAll(async () => {
@@ -269,6 +277,20 @@ describe('sealBatch()', () => {
     const many = [makeSmall({ task: 'limits', name: 'full' }, full), ...tooMany.slice(2)]
     expect(many).toHaveLength(BATCH_MAX)
     expect(new Set(codesOf(await sendBatch(server, many)))).toEqual(new Set(['sealed']))
+  })
+
+  it('seals the most labels that it takes, and begins nothing for more', async () => {
+    const most = makeSmall({ task: 'labels' }, 'x', { labels: fillLabels('"'.repeat(848)) })
+    expect(codesOf(await sendBatch(server, [most]))).toEqual(['sealed'])
+    const labels = fillLabels(`${'"'.repeat(848)}x`)
+    const small = { artifacts: [makeSmall({ task: 'labels', name: 'b' }, 'x', { labels })] }
+    const words = wordsFor({ task: 'labels', run: 0, name: 'c' }, { labels })
+    for (const [path, body] of [
+      ['/v1/artifacts', small],
+      ['/v1/uploads', words],
+    ] as const)
+      expect(await server.request('POST', path, { body })).toMatchObject({ status: 400 })
+    expect(await countRecords(server.sql, 'labels')).toMatchObject({ uploads: 1 })
   })
 
   it('refuses what is larger than this server takes at all', async () => {

@@ -7,8 +7,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { grantParts } from '../../server/intake/grants.ts'
 import { describeUpload } from '../../server/intake/uploads.ts'
+import { findStranded } from '../../server/records/upload-endings.ts'
 import type { ReadOptions, Store } from '../../server/stores/store.ts'
-import { openStage, type Stage } from '../support/stage.ts'
+import { NO_THREAD, openStage, type Stage } from '../support/stage.ts'
 import { makeContent } from '../support/upload.ts'
 
 let stage: Stage
@@ -40,11 +41,17 @@ function holdReads(): { store: Store; reached: Promise<void>; release: () => voi
     signal?.throwIfAborted()
     yield* stage.store.read(key, tag, { ...options, start: 1500n })
   }
-  return { store: { ...stage.store, read }, reached: reached.promise, release: gate.resolve }
+  return {
+    store: { ...stage.store, read, digest: NO_THREAD },
+    reached: reached.promise,
+    release: gate.resolve,
+  }
 }
 
+type Step = 'complete' | 'read' | 'digest'
+
 /** A store that fails once at a step: before it does anything, in the middle, or after it did it. */
-function failOnce(step: 'complete' | 'read', when: 'before' | 'after'): Store {
+function failOnce(step: Step, when: 'before' | 'after'): Store {
   let isDue = true
   const isTime = (moment: string) => {
     if (!isDue || moment !== when) return false
@@ -63,6 +70,13 @@ function failOnce(step: 'complete' | 'read', when: 'before' | 'after'): Store {
       if (step === 'read' && isTime('before')) throw outage()
       yield* stage.store.read(key, tag, options)
       if (step === 'read' && isTime('after')) throw outage()
+    },
+    async digest(key, tag, options) {
+      if (step !== 'digest') return undefined
+      if (isTime('before')) throw outage()
+      const found = await stage.store.digest(key, tag, options)
+      if (isTime('after')) throw outage()
+      return found
     },
   }
 }
@@ -107,11 +121,13 @@ describe('a seal under way', () => {
 })
 
 describe('a seal that breaks off', () => {
-  const steps: ['complete' | 'read', 'before' | 'after'][] = [
+  const steps: [Step, 'before' | 'after'][] = [
     ['complete', 'before'],
     ['complete', 'after'],
     ['read', 'before'],
     ['read', 'after'],
+    ['digest', 'before'],
+    ['digest', 'after'],
   ]
 
   it.each(steps)(
@@ -210,5 +226,31 @@ describe('a seal that breaks off', () => {
     await expect(stage.seal(upload.id, cut, sealer)).rejects.toThrow('it is away')
     await stage.sweep()
     expect((await stage.find(upload.id)).state).toBe('sealed')
+  })
+
+  it('comes after those that were tried longer ago, so that none keeps the others from their turn', async () => {
+    const store: Store = {
+      ...stage.store,
+      async complete() {
+        throw outage()
+      },
+    }
+    await using sealer = stage.openSealer({ store })
+    const uploads = [fresh(), fresh()].map((target) => stage.openAndSend(target, content))
+    const [first, second] = await Promise.all(uploads)
+    for (const upload of [first, second]) {
+      await expect(stage.seal(upload?.id ?? '', content, sealer)).rejects.toThrow('it is away')
+      stage.wait(1)
+    }
+    const findNext = async () => {
+      const [next] = await findStranded(stage.intake.sql, stage.intake.clock(), 1)
+      return next
+    }
+    const tried = await findNext()
+    expect(tried?.id).toBe(first?.id)
+    if (tried !== undefined) await sealer.recover(tried)
+    expect((await findNext())?.id).toBe(second?.id)
+    await stage.sweep()
+    expect(await findNext()).toBeUndefined()
   })
 })

@@ -210,6 +210,20 @@ describe('a blob that is wanted singly', () => {
     expect(await isInBucket(one)).toBe(false)
   })
 
+  it.each([
+    ['is another one', () => Buffer.from('another one')],
+    ['is another one of its size', ({ bytes }: Put) => Buffer.alloc(bytes.length, 'x')],
+    ['was left by a crash', ({ bytes }: Put) => bytes],
+  ])('gets it also where an object that nobody noted %s', async (_, contentOf) => {
+    const puts = makePuts()
+    await putAll(puts)
+    const one = pick(puts, 5)
+    await bucket.write(`${prefix}/${one.plan.key}`, contentOf(one))
+    const grant = await grantOf(one, await tagOf(one))
+    expect((await send({ origin: proxy.endpoint }, grant)).body.equals(one.bytes)).toBe(true)
+    expect(await bucket.listKeys()).toHaveLength(2)
+  })
+
   it('is refused when its bytes in the pack changed, and alone', async () => {
     const puts = makePuts()
     await putAll(puts)

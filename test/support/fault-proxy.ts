@@ -3,8 +3,9 @@
  * stalls, corrupts, loses answers, or answers itself. What it is not told to spoil goes through.
  */
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import { Transform } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 
 export type Fault =
   /** Answers itself; the server hears nothing. */
@@ -17,6 +18,10 @@ export type Fault =
   | { kind: 'cut-reply'; afterBytes: number }
   /** Passes on this many bytes of the answer, then nothing more. */
   | { kind: 'stall-reply'; afterBytes: number }
+  /** Puts other text of the same length into the answer that comes from the server. */
+  | { kind: 'replace-reply'; text: string; by: string }
+  /** Passes the answer on byte by byte, so many milliseconds apart. */
+  | { kind: 'drip-reply'; everyMs: number }
   /** Takes the request and never answers. */
   | { kind: 'stall-request' }
   /** Lets the request through when the promise resolves. */
@@ -57,6 +62,8 @@ export async function startFaultProxy(serverUrl: string): Promise<FaultProxy> {
     outgoing.on('error', () => undefined)
     spoil(self.fault(one), serverUrl, incoming, outgoing)
   })
+  // As above: nothing is cut but what is told to be.
+  proxy.keepAliveTimeout = 0
   proxy.listen(0, '127.0.0.1')
   await once(proxy, 'listening')
   const address = proxy.address()
@@ -105,6 +112,9 @@ function spoil(
   }
 }
 
+/** The other side may close a connection that is used again at that very moment: that would be a fault nobody asked for. */
+const FRESH = new Agent({ keepAlive: false })
+
 function pass(
   fault: Fault | undefined,
   serverUrl: string,
@@ -114,6 +124,7 @@ function pass(
   const onward = request(new URL(incoming.url ?? '/', serverUrl), {
     method: incoming.method,
     headers: incoming.headers,
+    agent: FRESH,
   })
   onward.on('error', () => incoming.socket.destroy())
   incoming.on('aborted', () => onward.destroy())
@@ -125,9 +136,11 @@ function pass(
     }
     reply.on('error', () => undefined)
     outgoing.writeHead(reply.statusCode ?? 500, reply.headers)
-    if (fault?.kind === 'flip-reply') reply.pipe(flipAt(fault.atByte)).pipe(outgoing)
+    if (fault?.kind === 'replace-reply') void replace(reply, outgoing, fault)
+    else if (fault?.kind === 'flip-reply') reply.pipe(flipAt(fault.atByte)).pipe(outgoing)
     else if (fault?.kind === 'cut-reply' || fault?.kind === 'stall-reply')
       passSome(reply, outgoing, fault)
+    else if (fault?.kind === 'drip-reply') void drip(reply, outgoing, fault.everyMs)
     else reply.pipe(outgoing)
   })
   if (fault?.kind === 'flip-request') incoming.pipe(flipAt(fault.atByte)).pipe(onward)
@@ -150,6 +163,29 @@ function passSome(
     else if (fault.kind === 'cut-reply') outgoing.socket?.destroy()
   })
   if (left === 0 && fault.kind === 'stall-reply') outgoing.flushHeaders()
+}
+
+async function replace(
+  reply: IncomingMessage,
+  outgoing: ServerResponse,
+  { text, by }: { text: string; by: string },
+): Promise<void> {
+  const whole = Buffer.concat(await reply.toArray()).toString()
+  outgoing.end(whole.replaceAll(text, by))
+}
+
+async function drip(
+  reply: IncomingMessage,
+  outgoing: ServerResponse,
+  everyMs: number,
+): Promise<void> {
+  for await (const chunk of reply)
+    for (let at = 0; at < chunk.length; at++) {
+      if (outgoing.destroyed) return
+      outgoing.write(chunk.subarray(at, at + 1))
+      await delay(everyMs)
+    }
+  outgoing.end()
 }
 
 function flipAt(atByte: number): Transform {

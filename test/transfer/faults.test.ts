@@ -37,7 +37,11 @@ beforeEach(async () => {
   connection = connect({
     url: proxy.url,
     token: server.token,
-    timing: { stallMs: 400, replyMs: 4000, retryFirstMs: 1, retryMaxMs: 5, farMs: 600_000 },
+    timing: {
+      ...{ stallMs: 400, replyMs: 4000, retryFirstMs: 1, retryMaxMs: 5, farMs: 600_000 },
+      // Whoever drips a byte in 20 ms brings less.
+      ...{ paceMs: 300, paceBytes: 100 },
+    },
   })
   task++
 })
@@ -152,6 +156,7 @@ describe('get() through a bad network', () => {
   const passing: [string, Fault][] = [
     ['is cut in the middle', { kind: 'cut-reply', afterBytes: 30_000 }],
     ['stands still', { kind: 'stall-reply', afterBytes: 30_000 }],
+    ['comes by drips', { kind: 'drip-reply', everyMs: 20 }],
     ['arrives with a wrong bit', { kind: 'flip-reply', atByte: 77 }],
     ['meets a busy store', { kind: 'answer', status: 503 }],
     ['comes with an expired grant', { kind: 'answer', status: 403 }],
@@ -214,6 +219,26 @@ describe('get() through a bad network', () => {
       isBlobGet(request) ? { kind: 'cut-reply', afterBytes: 0 } : undefined
     await expect(get(connection, target(), { output: work.at('out') })).rejects.toMatchObject({
       code: 'unreachable',
+    })
+    expect(await readdir(work.path)).toEqual(['file'])
+  })
+
+  it('asks again for a record that comes by drips', async () => {
+    const { bytes } = await uploadFile()
+    const count = spoil(ends('/delivery/file'), { kind: 'drip-reply', everyMs: 20 })
+    await get(connection, target(), { output: work.at('out') })
+    expect(count()).toBe(1)
+    expect(proxy.seen.filter(ends('/delivery/file'))).toHaveLength(2)
+    expect(await readFile(work.at('out'))).toEqual(bytes)
+  })
+
+  it('gives up a store that never does more than drip, and leaves nothing', async () => {
+    await uploadFile()
+    proxy.fault = (request) =>
+      isBlobGet(request) ? { kind: 'drip-reply', everyMs: 20 } : undefined
+    await expect(get(connection, target(), { output: work.at('out') })).rejects.toMatchObject({
+      code: 'unreachable',
+      message: expect.stringContaining('bytes came in'),
     })
     expect(await readdir(work.path)).toEqual(['file'])
   })

@@ -76,7 +76,7 @@ describe('fetchPieces()', () => {
     const seen: bigint[] = []
     let running = 0
     let most = 0
-    await fetchPieces(range, createLanes(4), never, async ({ offset }) => {
+    await fetchPieces(range, { lanes: createLanes(4) }, never, async ({ offset }) => {
       most = Math.max(most, ++running)
       seen.push(offset)
       await new Promise<void>((resolve) => setImmediate(resolve))
@@ -86,18 +86,44 @@ describe('fetchPieces()', () => {
     expect(seen).toEqual([...cutIntoPieces(range, 4)].map(({ offset }) => offset))
   })
 
+  it('takes no more lanes than it was given, and answers what it leaves', async () => {
+    const seen: bigint[] = []
+    let running = 0
+    let most = 0
+    const options = { lanes: createLanes(4), most: 2, isEnough: () => seen.length === 3 }
+    const rest = await fetchPieces(range, options, never, async ({ offset }) => {
+      most = Math.max(most, ++running)
+      seen.push(offset)
+      await new Promise<void>((resolve) => setImmediate(resolve))
+      running--
+    })
+    const [first, second, third, fourth] = cutIntoPieces(range, 2)
+    expect(seen).toEqual([first?.offset, second?.offset, third?.offset])
+    expect(most).toBe(2)
+    const end = range.offset + BigInt(range.sizeBytes)
+    expect(rest).toEqual({
+      offset: fourth?.offset,
+      sizeBytes: Number(end - (fourth?.offset ?? 0n)),
+    })
+  })
+
   it('ends all with the first that fails, and throws that', async () => {
     const { promise: full, resolve } = Promise.withResolvers<void>()
     let running = 0
     let ended = 0
-    const fetching = fetchPieces(range, createLanes(4), never, async ({ offset }, { signal }) => {
-      const isAborted = once(signal, 'abort')
-      if (++running === 4) resolve()
-      await full
-      if (offset === range.offset) throw new Error('as told')
-      await isAborted
-      ended++
-    })
+    const fetching = fetchPieces(
+      range,
+      { lanes: createLanes(4) },
+      never,
+      async ({ offset }, { signal }) => {
+        const isAborted = once(signal, 'abort')
+        if (++running === 4) resolve()
+        await full
+        if (offset === range.offset) throw new Error('as told')
+        await isAborted
+        ended++
+      },
+    )
     await expect(fetching).rejects.toThrow('as told')
     expect([running, ended]).toEqual([4, 3])
   })

@@ -25,6 +25,8 @@ let bytes: Buffer
 
 // Any network is slow by these measures, and none is far.
 const SLOW = { slowMs: 0, slowBytesPerSecond: Number.POSITIVE_INFINITY, farMs: 600_000 }
+/** One stream is never slow, and always given a share alone. */
+const SHARED = { ...SLOW, slowBytesPerSecond: 0, sharedBytesPerSecond: Number.POSITIVE_INFINITY }
 const FAR = { farMs: 0 }
 const NEAR = { slowMs: 600_000, farMs: 600_000 }
 
@@ -204,9 +206,56 @@ describe('a folder of small files over a far network', () => {
   })
 })
 
+describe('get() where each connection is given a share', () => {
+  beforeEach(async () => {
+    await using direct = connect({ url: server.url, token: server.token })
+    await upload(direct, { file: work.at('file') }, target)
+  })
+  const rangesSeen = () => proxy.seen.filter(isBlobGet).map((one) => one.headers.range)
+  const receive = (from: Connection, concurrency?: number) =>
+    get(from, target, { output: work.at('out'), streamFromBytes: 1, concurrency })
+
+  it('goes on as several streams, no more than it was allowed, which stay where they bring more', async () => {
+    await using shared = connectAs({ ...SHARED, gainMin: 0 })
+    const { promise: until, resolve } = Promise.withResolvers<void>()
+    let held = 0
+    proxy.fault = (request) => {
+      if (!isBlobGet(request) || request.headers.range === `bytes=0-${SIZE - 1}`) return undefined
+      // None is let through before so many are here.
+      if (++held === 3) resolve()
+      return { kind: 'wait', until }
+    }
+    await receive(shared, 3)
+    const [first, ...pieces] = rangesSeen()
+    expect(first).toBe(`bytes=0-${SIZE - 1}`)
+    expect(pieces.length).toBeGreaterThan(6)
+    expect(new Set(pieces).size).toBe(pieces.length)
+    expect(await readFile(work.at('out'))).toEqual(bytes)
+  })
+
+  it('goes back to one where several bring no more', async () => {
+    await using shared = connectAs({ ...SHARED, gainMin: Number.POSITIVE_INFINITY })
+    await receive(shared)
+    const ranges = rangesSeen()
+    expect(ranges.at(-1)).toMatch(new RegExp(`-${SIZE - 1}$`))
+    // One, six that were under way as it was told, at most one more for each of those, and the rest.
+    expect(ranges.length).toBeLessThanOrEqual(1 + 2 * 6 + 1)
+    expect(await readFile(work.at('out'))).toEqual(bytes)
+  })
+
+  it('stays with one that carries enough', async () => {
+    await using near = connectAs({ ...SHARED, sharedBytesPerSecond: 0 })
+    await receive(near)
+    expect(rangesSeen()).toEqual([`bytes=0-${SIZE - 1}`])
+  })
+})
+
 describe('get() over a slow network', () => {
-  const receive = (concurrency?: number) =>
-    get(connection, target, { output: work.at('out'), streamFromBytes: 1, concurrency })
+  const receive = async () => {
+    // Nothing stands still here: on a busy machine an answer that is late would be asked for again.
+    await using patient = connectAs({ ...SLOW, stallMs: 120_000, replyMs: 120_000 })
+    return await get(patient, target, { output: work.at('out'), streamFromBytes: 1 })
+  }
   const piecesSeen = () => proxy.seen.filter(isBlobGet).map((one) => one.headers.range)
 
   beforeEach(async () => {

@@ -146,6 +146,15 @@ describe('upload() of a small file', () => {
     await expect(sent).rejects.toMatchObject({ code: 'log_record' })
   })
 
+  it.each([true, false])('believes no record with other labels (receipt: %s)', async (receipt) => {
+    await writeFile(work.at('file'), 'labelled')
+    proxy.fault = (one) =>
+      isSeal(one) ? { kind: 'replace-reply', text: '"a":"b"', by: '"a":"c"' } : undefined
+    const options = { labels: { a: 'b' }, receipt }
+    const sent = upload(connection, { file: work.at('file') }, { task }, options)
+    await expect(sent).rejects.toMatchObject({ code: 'bad_reply' })
+  })
+
   it('asks for the receipt when none came along', async () => {
     await writeFile(work.at('file'), 'pending')
     const target = { task, run: 0 }
