@@ -112,6 +112,8 @@ describe('package', () => {
         'client/client.js',
         'client/client.d.ts',
         'client/disk/file-hasher-thread.js',
+        'server/stores/file-hash-thread.js',
+        'server/stores/object-hash-thread.js',
         'sql/0001_sealed.sql',
         'LICENSE',
         'README.md',

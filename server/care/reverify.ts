@@ -18,12 +18,12 @@ import {
   type NewVerification,
   type Turn,
 } from '../records/verification.ts'
-import { checkStored, type RereadListener } from '../seal/reread.ts'
+import { checkStored, type RereadListener, storedBytes } from '../seal/reread.ts'
 import type { Store } from '../stores/store.ts'
 
 export interface ReverifyParts {
   sql: Sql
-  store: Pick<Store, 'read' | 'stat'>
+  store: Pick<Store, 'read' | 'stat'> & Partial<Pick<Store, 'digest'>>
   clock: Clock
   /** Names this process in what it records. */
   server: string
@@ -180,7 +180,8 @@ async function judge(
     parts: (await findParts(sql, artifact)) ?? [],
   }
   const options = { expectedBytes: claim.sizeBytes, signal }
-  const read = (tag: string) => checkStored(() => store.read(blobKey, tag, options), claim, reading)
+  const read = (tag: string) =>
+    checkStored(storedBytes(store, blobKey, tag, options), claim, reading)
   try {
     await read(blobTag)
     return { outcome: 'agreed', code: undefined, expected: undefined, found: undefined }

@@ -2,12 +2,33 @@
 import { createHash } from 'node:crypto'
 import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
+import type { BlobDigest, Store } from '../stores/store.ts'
 
 export interface Claim {
   /** Hexadecimal. */
   sha256: string
   sizeBytes: bigint
   parts: readonly Part[]
+}
+
+/** Stored bytes, to be read as often as it takes. */
+export interface StoredBytes {
+  read(): AsyncIterable<Uint8Array>
+  /** What they are, where the store finds that out on another core; `undefined` where not. */
+  digest(onProgress: RereadListener['onProgress']): Promise<BlobDigest | undefined>
+}
+
+/** The object with this tag, as the store has it. */
+export function storedBytes(
+  store: Pick<Store, 'read'> & Partial<Pick<Store, 'digest'>>,
+  key: string,
+  tag: string,
+  options: { expectedBytes: bigint; signal: AbortSignal },
+): StoredBytes {
+  return {
+    read: () => store.read(key, tag, options),
+    digest: async (onProgress) => store.digest?.(key, tag, { ...options, onProgress }),
+  }
 }
 
 /** Hears of a reading. */
@@ -25,18 +46,33 @@ export interface RereadListener {
  * what was claimed, and it was on its way here that it changed. Throws as {@link checkBytes}.
  */
 export async function checkStored(
-  read: () => AsyncIterable<Uint8Array>,
+  stored: StoredBytes,
   claim: Claim,
   { onProgress, onMisread }: RereadListener,
 ): Promise<void> {
-  const whole = [{ number: 1, sizeBytes: Number(claim.sizeBytes), sha256: claim.sha256 }]
   try {
-    await checkBytes(read(), { ...claim, parts: whole }, onProgress)
+    await checkWhole(stored, claim, onProgress)
   } catch (error) {
     if (!(error instanceof ArtifactError) || error.code !== 'digest_mismatch') throw error
-    await checkBytes(read(), claim, onProgress)
+    await checkBytes(stored.read(), claim, onProgress)
     onMisread(error)
   }
+}
+
+async function checkWhole(
+  stored: StoredBytes,
+  claim: Claim,
+  onProgress: RereadListener['onProgress'],
+): Promise<void> {
+  const found = await stored.digest(async (bytes) => {
+    // There may be no end to it.
+    if (bytes > claim.sizeBytes) throw wrongSize(claim.sizeBytes, `more than ${claim.sizeBytes}`)
+    await onProgress(bytes)
+  })
+  const whole = [{ number: 1, sizeBytes: Number(claim.sizeBytes), sha256: claim.sha256 }]
+  if (found === undefined) return checkBytes(stored.read(), { ...claim, parts: whole }, onProgress)
+  if (found.sizeBytes !== claim.sizeBytes) throw wrongSize(claim.sizeBytes, String(found.sizeBytes))
+  if (found.sha256 !== claim.sha256) throw wrongDigest(claim.sha256, found.sha256)
 }
 
 /**
@@ -63,15 +99,7 @@ export async function checkBytes(
   }
   if (sizeBytes !== claim.sizeBytes) throw wrongSize(claim.sizeBytes, String(sizeBytes))
   const found = whole.digest('hex')
-  if (found !== claim.sha256)
-    throw new ArtifactError(
-      'digest_mismatch',
-      'Cannot seal: the stored bytes have another SHA-256',
-      {
-        expected: claim.sha256,
-        found,
-      },
-    )
+  if (found !== claim.sha256) throw wrongDigest(claim.sha256, found)
 }
 
 /** Cuts a stream into parts of known sizes and compares each digest when its last byte has passed. */
@@ -109,6 +137,14 @@ class PartChecker {
     this.#seenBytes = 0
     this.#hash = createHash('sha256')
   }
+}
+
+function wrongDigest(expected: string, found: string): ArtifactError {
+  return new ArtifactError(
+    'digest_mismatch',
+    'Cannot seal: the stored bytes have another SHA-256',
+    { expected, found },
+  )
 }
 
 function wrongSize(expected: bigint, found: string): ArtifactError {

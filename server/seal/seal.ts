@@ -33,7 +33,7 @@ import { findBoundParts, findUpload } from '../records/uploads.ts'
 import { sessionEnded } from '../stores/part-list.ts'
 import type { Blob } from '../stores/store.ts'
 import { checkClaim } from './claim.ts'
-import { type Claim, checkStored } from './reread.ts'
+import { type Claim, checkStored, storedBytes } from './reread.ts'
 
 /** A verifier that says nothing for this long has lost its right. */
 export const LEASE_SECONDS = 30
@@ -280,7 +280,7 @@ async function reread(
 ): Promise<void> {
   let reportedAt = intake.clock().getTime()
   const options = { expectedBytes: claim.sizeBytes, signal }
-  const read = () => intake.store.read(upload.blobKey, blob.tag, options)
+  const stored = storedBytes(intake.store, upload.blobKey, blob.tag, options)
   const onProgress = async (verifiedBytes: bigint) => {
     const now = intake.clock()
     if (now.getTime() - reportedAt < PROGRESS_MS) return
@@ -292,7 +292,7 @@ async function reread(
     })
     if (kept === undefined) throw lostLease(upload)
   }
-  await checkStored(read, claim, { onProgress, onMisread })
+  await checkStored(stored, claim, { onProgress, onMisread })
 }
 
 /** The commit point: the record, its leaf, the state and the news of it, or nothing. */

@@ -6,8 +6,10 @@ import { renamePatiently, syncFolder, writeDurable } from '../../client/disk/dur
 import { errorCode } from '../../client/disk/local-error.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { splitBlobKey } from './blob-key.ts'
+import type { FileToHash } from './file-hash-thread.ts'
 import { makeFolder, onDisk, removeFile } from './files.ts'
-import type { Blob, ReadOptions } from './store.ts'
+import type { HashListener, HashThreads } from './hash-threads.ts'
+import type { Blob, BlobDigest, ReadOptions } from './store.ts'
 
 /** Bytes read at a time. */
 const READ_BYTES = 1024 ** 2
@@ -122,9 +124,8 @@ export async function* readBlob(
   { start = 0n, end, signal }: ReadOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const verb = `read ${key}`
-  await using handle = await onDisk(verb, () => openBlob(folder, key))
-  const { size } = await handle.stat({ bigint: true })
-  checkTag(key, tag, formatTag(key, size))
+  const { handle: opened, size } = await openTagged(folder, key, tag)
+  await using handle = opened
   const stop = Number(end === undefined || end > size ? size : end)
   const buffers = createTurns(Math.min(READ_BYTES, Math.max(1, stop - Number(start))))
   const read = async (position: number): Promise<Uint8Array> => {
@@ -152,6 +153,24 @@ export async function* readBlob(
   }
 }
 
+/** Size and digest of a blob, read and hashed by one of these threads. Throws as {@link readBlob}. */
+export async function digestBlob(
+  folder: string,
+  key: string,
+  tag: string,
+  threads: HashThreads<FileToHash>,
+  listener: HashListener,
+): Promise<BlobDigest | undefined> {
+  const { handle: opened, size } = await openTagged(folder, key, tag)
+  await using handle = opened
+  const verb = `read ${key}`
+  const file = { fd: handle.fd, sizeBytes: Number(size) }
+  const found = await onDisk(verb, () => threads.hash(file, listener))
+  if (found === undefined) return undefined
+  if (found.sizeBytes < file.sizeBytes) throw cutShort(verb, file.sizeBytes, found.sizeBytes)
+  return { sizeBytes: size, sha256: found.sha256 }
+}
+
 /** Two buffers, one after the other; the second is made when it is first wanted. */
 function createTurns(sizeBytes: number) {
   const made: Buffer[] = []
@@ -173,6 +192,17 @@ function createTurns(sizeBytes: number) {
  */
 function formatTag(key: string, sizeBytes: bigint): string {
   return `"${createHash('sha256').update(key).digest('hex').slice(0, 32)}-${sizeBytes}"`
+}
+
+/** The blob with this tag, open. */
+async function openTagged(folder: string, key: string, tag: string) {
+  const verb = `read ${key}`
+  await using stack = new AsyncDisposableStack()
+  const handle = stack.use(await onDisk(verb, () => openBlob(folder, key)))
+  const { size } = await onDisk(verb, () => handle.stat({ bigint: true }))
+  checkTag(key, tag, formatTag(key, size))
+  stack.move()
+  return { handle, size }
 }
 
 async function openBlob(folder: string, key: string) {

@@ -16,8 +16,10 @@ import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
 import { type ContentReply, type ContentRequest, openContent } from './content.ts'
+import type { FileToHash } from './file-hash-thread.ts'
 import { makeFolder, onDisk, removeFile } from './files.ts'
 import {
+  digestBlob,
   moveToBlobs,
   pathOfBlob,
   readBlob,
@@ -26,6 +28,7 @@ import {
   writeBlob,
 } from './filesystem-blobs.ts'
 import { createGranter, type GrantedRequest, type Granter } from './filesystem-grants.ts'
+import { createHashThreads, type HashThreadSettings, type HashThreads } from './hash-threads.ts'
 import {
   beginIncoming,
   type Incoming,
@@ -48,6 +51,8 @@ export interface FilesystemStoreOptions {
   /** Signs grants, at least 32 bytes. Grants die with it. */
   grantSecret: Uint8Array
   clock: Clock
+  /** When and how large blobs are hashed by threads of their own. */
+  threads?: Partial<HashThreadSettings> | undefined
 }
 
 /** A PUT of part bytes as it comes through the HTTP door. */
@@ -101,15 +106,24 @@ export async function openFilesystemStore(
   await using stack = new AsyncDisposableStack()
   stack.use(await acquireLock(join(folder, 'lock')))
   const packs = stack.use(await onDisk(`open store ${folder}`, () => openPacks(folder)))
-  const store = createStore(folder, incoming, packs, granter)
+  const threads = stack.use(
+    createHashThreads<FileToHash>({ name: 'file-hash-thread' }, options.threads),
+  )
+  const store = createStore(folder, { incoming, packs, threads }, granter)
   const held = stack.move()
   return { ...store, [Symbol.asyncDispose]: () => held.disposeAsync() }
 }
 
+/** What a store holds open. */
+interface Holdings {
+  incoming: Incoming
+  packs: Packs
+  threads: HashThreads<FileToHash>
+}
+
 function createStore(
   folder: string,
-  incoming: Incoming,
-  packs: Packs,
+  { incoming, packs, threads }: Holdings,
   granter: Granter,
 ): Omit<FilesystemStore, typeof Symbol.asyncDispose> {
   const read: Store['read'] = (key, tag, options) => readBlob(folder, key, tag, options)
@@ -151,6 +165,11 @@ function createStore(
 
     stat,
     read,
+
+    async digest(key, tag, { expectedBytes, ...listener }) {
+      if (!threads.takes(expectedBytes)) return undefined
+      return digestBlob(folder, key, tag, threads, listener)
+    },
 
     async grantRead(key, tag, { ttlSeconds, fileName, contentType, bound }) {
       return granter.grantRead({ key, tag, fileName, contentType, bound }, ttlSeconds)

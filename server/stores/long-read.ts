@@ -9,7 +9,7 @@
 
 import type { HeldBody } from '../../client/wire/bulk-reply.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
-import type { ObjectBody, ObjectRange } from './s3-objects.ts'
+import type { ObjectBody, ObjectRange } from './object-body.ts'
 
 export interface AheadSettings {
   /** A piece is held in memory as a whole, in bytes. */
@@ -59,10 +59,16 @@ export interface ReadAhead {
   read(opener: RangeOpener, range: ObjectRange): AsyncGenerator<Uint8Array>
 }
 
-/** Nothing runs ahead yet. */
-export function createReadAhead(settings: Partial<AheadSettings> = {}): ReadAhead {
+/**
+ * Nothing runs ahead yet. Threads that share what may run ahead are given the same `counts`, two numbers
+ * of shared memory that begin at zero.
+ */
+export function createReadAhead(
+  settings: Partial<AheadSettings> = {},
+  counts: Int32Array = new Int32Array(2),
+): ReadAhead {
   const chosen = { ...DEFAULT_SETTINGS, ...settings }
-  const pool = createPool(chosen.piecesMax)
+  const pool = createPool(chosen.piecesMax, counts)
   return { read: (opener, range) => readLong(opener, range, chosen, pool) }
 }
 
@@ -197,25 +203,34 @@ interface Pool {
   }
 }
 
-function createPool(total: number): Pool {
+/** Where the counts of a pool stand. */
+const TAKEN = 0
+const READERS = 1
+
+function createPool(total: number, counts: Int32Array): Pool {
   const spare: Buffer[] = []
-  let taken = 0
-  let readers = 0
+  /** Of this thread. */
+  let ours = 0
+  const readers = () => Atomics.load(counts, READERS)
   return {
     spare,
-    hasRoom: () => 2 * (readers + 1) <= total,
+    hasRoom: () => 2 * (readers() + 1) <= total,
     join() {
-      readers += 1
+      Atomics.add(counts, READERS, 1)
+      ours += 1
       let mine = 0
       let most = total
       return {
         tryTake() {
-          const share = Math.min(most, Math.max(1, Math.floor(total / readers)))
-          if (taken >= total || mine >= share) return undefined
-          taken += 1
+          const share = Math.min(most, Math.max(1, Math.floor(total / readers())))
+          if (mine >= share) return undefined
+          if (Atomics.add(counts, TAKEN, 1) >= total) {
+            Atomics.sub(counts, TAKEN, 1)
+            return undefined
+          }
           mine += 1
           return () => {
-            taken -= 1
+            Atomics.sub(counts, TAKEN, 1)
             mine -= 1
           }
         },
@@ -223,8 +238,9 @@ function createPool(total: number): Pool {
           most = Math.floor(Math.min(most, mine + 1) / 2)
         },
         [Symbol.dispose]() {
-          readers -= 1
-          if (readers === 0) spare.length = 0
+          Atomics.sub(counts, READERS, 1)
+          ours -= 1
+          if (ours === 0) spare.length = 0
         },
       }
     },

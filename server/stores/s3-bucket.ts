@@ -2,6 +2,7 @@
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import type { Pace } from '../../client/wire/pace.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
+import { CALL_TIMEOUT_MS, CONNECT_TIMEOUT_MS } from './object-body.ts'
 import { nameS3Error } from './s3-errors.ts'
 
 export interface S3BucketOptions {
@@ -29,9 +30,6 @@ export interface S3Bucket extends AsyncDisposable {
   readonly pace: Pace
 }
 
-/** A call that takes longer has failed. */
-export const CALL_TIMEOUT_MS = 60_000
-export const CONNECT_TIMEOUT_MS = 10_000
 const DEFAULT_PACE: Pace = { paceMs: 60_000, paceBytes: 1024 ** 2 }
 
 /** Connects to nothing yet; the first call does. */

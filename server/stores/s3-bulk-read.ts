@@ -1,10 +1,19 @@
 /** Long ranges of objects, over a socket of their own and into memory that is used again. */
 import { type HeldBody, requestBulk } from '../../client/wire/bulk-reply.ts'
 import type { Pace } from '../../client/wire/pace.ts'
-import { CALL_TIMEOUT_MS, CONNECT_TIMEOUT_MS } from './s3-bucket.ts'
-import { nameS3Error } from './s3-errors.ts'
-import { type ObjectBody, type ObjectRange, rangeHeader, readSteadily } from './s3-objects.ts'
+import {
+  CALL_TIMEOUT_MS,
+  CONNECT_TIMEOUT_MS,
+  nameSilence,
+  type ObjectBody,
+  type ObjectRange,
+  rangeHeader,
+  readSteadily,
+} from './object-body.ts'
 import type { S3Signer } from './s3-signing.ts'
+
+/** Whoever holds the credentials. */
+export type ReadSigner = Pick<S3Signer, 'signRead'>
 
 /** From this size on a connection and its memory cost less than what the SDK spends on every byte. */
 export const BULK_FROM_BYTES = 8n * 1024n ** 2n
@@ -15,7 +24,7 @@ export const BULK_FROM_BYTES = 8n * 1024n ** 2n
  * the plain one: the SDK has the words for it. Throws `store_unavailable` when there is none.
  */
 export async function getObjectInBulk(
-  signer: S3Signer,
+  signer: ReadSigner,
   key: string,
   tag: string,
   range: ObjectRange,
@@ -43,6 +52,6 @@ export async function getObjectInBulk(
     return { sizeBytes, chunks: readSteadily(reply.body, reply.drop, verb, pace, signal) }
   } catch (error) {
     signal.throwIfAborted()
-    throw nameS3Error(verb, error)
+    throw nameSilence(verb, error)
   }
 }

@@ -1,6 +1,7 @@
 /** What an S3 store answers when it does not do what was asked, in words of this project. */
 import { S3ServiceException } from '@aws-sdk/client-s3'
 import { ArtifactError } from '../../schemas/problems.ts'
+import { nameSilence } from './object-body.ts'
 
 export interface S3Refusal {
   /** S3's own code, for example `NoSuchUpload`; a HEAD has only `NotFound` and the like. */
@@ -39,11 +40,7 @@ const FULL = new Set([
 export function nameS3Error(verb: string, error: unknown): ArtifactError {
   if (error instanceof ArtifactError) return error
   const refusal = refusalOf(error)
-  if (refusal === undefined)
-    return new ArtifactError('store_unavailable', `Cannot ${verb}: the store does not answer`, {
-      found: error instanceof Error ? error.name : 'an unknown failure',
-      cause: error,
-    })
+  if (refusal === undefined) return nameSilence(verb, error)
   const { code, status } = refusal
   const found = status === undefined ? code : `${status} ${code}`
   const values = { found, cause: error }

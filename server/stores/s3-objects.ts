@@ -9,22 +9,17 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
 import { freeBehind } from '../../client/disk/spent-chunk.ts'
-import { keepPace, type Pace } from '../../client/wire/pace.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import {
-  attempt,
-  type CallOptions,
   CONNECT_TIMEOUT_MS,
-  call,
-  demand,
-  placeOf,
-  type S3Bucket,
-} from './s3-bucket.ts'
+  type ObjectBody,
+  type ObjectRange,
+  rangeHeader,
+  readSteadily,
+} from './object-body.ts'
+import { attempt, type CallOptions, call, demand, placeOf, type S3Bucket } from './s3-bucket.ts'
 import { isStatus, nameS3Error, refusalOf } from './s3-errors.ts'
 import type { Blob } from './store.ts'
-
-/** A body that stands still for longer is broken. */
-const STALL_TIMEOUT_MS = 60_000
 
 /** Size and tag, or `undefined` when there is no such object. */
 export async function headObject(bucket: S3Bucket, key: string): Promise<Blob | undefined> {
@@ -119,20 +114,6 @@ export async function removeObject(bucket: S3Bucket, key: string): Promise<void>
   await call(`remove ${key}`, (options) => bucket.client.send(command, options))
 }
 
-export interface ObjectRange {
-  start: bigint
-  /** `undefined`: to the end. */
-  end: bigint | undefined
-  signal: AbortSignal | undefined
-}
-
-export interface ObjectBody {
-  /** Of the range that comes. */
-  sizeBytes: bigint
-  /** Throws `store_unavailable` when the stream breaks, stalls or lags. */
-  chunks: AsyncIterable<Uint8Array>
-}
-
 /**
  * `[start, end)` of the object, if a tag is given of the one with that tag; `undefined` when the range
  * lies outside. Throws `blob_missing` and `precondition_failed`.
@@ -168,47 +149,6 @@ export async function getObject(
         expected: tag,
       })
     throw nameS3Error(verb, error)
-  }
-}
-
-/** The `Range` of a request for it; none for the whole. */
-export function rangeHeader({ start, end }: Pick<ObjectRange, 'start' | 'end'>): {
-  range?: string
-} {
-  if (start === 0n && end === undefined) return {}
-  return { range: `bytes=${start}-${end === undefined ? '' : end - 1n}` }
-}
-
-/**
- * Hands on what a store sends, and `drop`s it when it stands still, does not keep the pace, is told to
- * stop, or nobody wants more. Throws `store_unavailable` when it breaks, stalls or lags; `verb` completes
- * "Cannot …".
- */
-export async function* readSteadily(
-  body: AsyncIterable<Uint8Array>,
-  drop: () => void,
-  verb: string,
-  pace: Pace,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array> {
-  const arm = () => setTimeout(drop, STALL_TIMEOUT_MS)
-  signal?.addEventListener('abort', drop, { once: true })
-  let timer = arm()
-  try {
-    for await (const chunk of keepPace(body, pace)) {
-      // The reader may take its time; only the store is under the clock.
-      clearTimeout(timer)
-      yield chunk
-      timer = arm()
-    }
-    signal?.throwIfAborted()
-  } catch (error) {
-    signal?.throwIfAborted()
-    throw nameS3Error(verb, error)
-  } finally {
-    clearTimeout(timer)
-    signal?.removeEventListener('abort', drop)
-    drop()
   }
 }
 

@@ -1,16 +1,11 @@
 /** Reading an object of a bucket: long or short, whole or from somewhere on, over connections that break. */
-import { setTimeout as delay } from 'node:timers/promises'
-import { isAtPace, readClock } from '../../client/wire/pace.ts'
-import { ArtifactError } from '../../schemas/problems.ts'
 import { type AheadSettings, createReadAhead, type RangeOpener } from './long-read.ts'
+import { readOn } from './resumed-read.ts'
 import type { S3Bucket } from './s3-bucket.ts'
 import { BULK_FROM_BYTES, getObjectInBulk } from './s3-bulk-read.ts'
 import { getObject } from './s3-objects.ts'
 import type { S3Signer } from './s3-signing.ts'
 import type { ReadOptions } from './store.ts'
-
-/** A read that breaks goes on where it was, unless it breaks this often and brings hardly anything. */
-const READ_FAILURES_MAX = 5
 
 /**
  * Reads an object, if a tag is given the one with that tag, in chunks that are good until the next one is
@@ -30,32 +25,15 @@ export function createObjectReader(
   settings?: Partial<AheadSettings>,
 ): ReadObject {
   const ahead = createReadAhead(settings)
-  return async function* readObject(key, tag, options = {}) {
-    const { start = 0n, end, expectedBytes = 0n, signal } = options
-    let position = start
+  return (key, tag, { start = 0n, end, expectedBytes = 0n, signal } = {}) => {
     const stop = end ?? start + expectedBytes
-    for (let failures = 0; ; ) {
-      const before = position
-      const sinceMs = readClock()
-      try {
-        const range = { start: position, end, signal }
-        const isLong = tag !== undefined && stop - position >= BULK_FROM_BYTES
-        const chunks = isLong
-          ? ahead.read(openerOf(bucket, signer, key, tag), range)
-          : ((await getObject(bucket, key, tag, range))?.chunks ?? [])
-        for await (const chunk of chunks) {
-          position += BigInt(chunk.length)
-          yield chunk
-        }
-        return
-      } catch (error) {
-        const isPassing = error instanceof ArtifactError && error.code === 'store_unavailable'
-        if (isAtPace(bucket.pace, Number(position - before), sinceMs)) failures = 0
-        failures += 1
-        if (!isPassing || failures >= READ_FAILURES_MAX) throw error
-        await delay(100 * 2 ** failures, undefined, signal === undefined ? {} : { signal })
-      }
+    const open = async (position: bigint) => {
+      const range = { start: position, end, signal }
+      const isLong = tag !== undefined && stop - position >= BULK_FROM_BYTES
+      if (isLong) return ahead.read(openerOf(bucket, signer, key, tag), range)
+      return (await getObject(bucket, key, tag, range))?.chunks ?? []
     }
+    return readOn(open, start, bucket.pace, signal)
   }
 }
 

@@ -10,7 +10,9 @@ import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Clock } from '../clock.ts'
 import { splitBlobKey } from './blob-key.ts'
+import { createHashThreads, type HashThreadSettings } from './hash-threads.ts'
 import type { AheadSettings } from './long-read.ts'
+import { describeObjectThread, type ObjectToHash } from './object-hash.ts'
 import { createObjectPacks, type ObjectPacks } from './object-packs.ts'
 import type { PackBook } from './pack-census.ts'
 import { isPackedTag } from './pack-index.ts'
@@ -45,6 +47,8 @@ export interface S3StoreOptions extends S3BucketOptions {
   packs: PackBook
   /** When and how far long reads run ahead [where one stream is slow]. */
   ahead?: Partial<AheadSettings> | undefined
+  /** When and how large objects are hashed by threads of their own. */
+  threads?: Partial<HashThreadSettings> | undefined
 }
 
 export interface S3Store extends Store {
@@ -80,6 +84,10 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
   const { clock } = options
   const signer = createS3Signer(bucket, clock)
   const readObject = createObjectReader(bucket, signer, options.ahead)
+  const threads = createHashThreads<ObjectToHash>(
+    describeObjectThread(signer, bucket.pace, options.ahead),
+    options.threads,
+  )
   const packs = createObjectPacks(describeObjects(probed, readObject), options.packs)
   const withChecksum = capabilities.keepsSha256
   return {
@@ -124,6 +132,12 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
     read: (key, tag, options) =>
       isPackedTag(tag) ? readPacked(packs, key, tag, options) : readObject(key, tag, options),
 
+    async digest(key, tag, { expectedBytes, ...listener }) {
+      if (isPackedTag(tag) || !threads.takes(expectedBytes)) return undefined
+      const found = await threads.hash({ key, tag }, listener)
+      return found && { ...found, sizeBytes: BigInt(found.sizeBytes) }
+    },
+
     async grantRead(key, tag, options) {
       if (!isPackedTag(tag)) return signer.signGet(key, tag, options)
       const own = await packs.giveOwn({ key, contentType: options.contentType }, tag)
@@ -135,7 +149,10 @@ function createS3Store(probed: ProbedBucket, options: S3StoreOptions): S3Store {
     rebuildIndex: packs.rebuild,
     check: (signal) => checkBucket(probed, signal),
 
-    [Symbol.asyncDispose]: () => bucket[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await threads[Symbol.asyncDispose]()
+      await bucket[Symbol.asyncDispose]()
+    },
   }
 }
 

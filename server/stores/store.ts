@@ -69,6 +69,20 @@ export interface ReadOptions {
   signal?: AbortSignal
 }
 
+export interface DigestOptions {
+  /** What the object has, as far as the caller knows. */
+  expectedBytes: bigint
+  /** Hears now and then how many bytes have been read, and is waited for. */
+  onProgress(bytes: bigint): Promise<void>
+  signal?: AbortSignal
+}
+
+export interface BlobDigest {
+  sizeBytes: bigint
+  /** Hexadecimal. */
+  sha256: string
+}
+
 export interface ReadGrantOptions {
   /** Offered to a browser as the file name. */
   fileName: string
@@ -129,6 +143,12 @@ export interface Store extends AsyncDisposable {
    * `blob_missing`, or `precondition_failed` when the tag is another one.
    */
   read(key: string, tag: string, options?: ReadOptions): AsyncIterable<Uint8Array>
+
+  /**
+   * What the bytes from the store itself are, all of them read and hashed by a thread of its own;
+   * `undefined` where {@link read} is as good. Throws as that does.
+   */
+  digest(key: string, tag: string, options: DigestOptions): Promise<BlobDigest | undefined>
 
   /** A signed request that reads the object, by ranges too. */
   grantRead(key: string, tag: string, options: ReadGrantOptions): Promise<Grant>

@@ -9,6 +9,7 @@ import {
   readAll,
   type Sample,
   send,
+  sha256Of,
   storeSample,
 } from './subject.ts'
 
@@ -57,6 +58,54 @@ export function describeReading(get: Get): void {
           stop.abort(new Error('enough'))
       }
       await expect(action()).rejects.toThrow('enough')
+    })
+  })
+}
+
+export function describeDigesting(get: Get): void {
+  describe('digest()', () => {
+    const ignore = async () => undefined
+
+    /** As whoever checks stored bytes does. */
+    async function digestOrRead(key: string, tag: string) {
+      const { store } = get()
+      const options = { expectedBytes: 1000n, onProgress: ignore }
+      return (await store.digest(key, tag, options)) ?? readAll(store.read(key, tag))
+    }
+
+    it('knows the size and the SHA-256 of all bytes, and tells how far it is', async () => {
+      const sample = makeSample(get(), 63)
+      const expectedBytes = BigInt(sample.bytes.length)
+      const { session, blob } = await storeSample(get(), sample)
+      const heard: bigint[] = []
+      const onProgress = async (seen: bigint) => void heard.push(seen)
+      const options = { expectedBytes, onProgress }
+      expect(await get().store.digest(session.key, blob.tag, options)).toEqual({
+        sizeBytes: expectedBytes,
+        sha256: sha256Of(sample.bytes),
+      })
+      expect(heard.at(-1)).toBe(expectedBytes)
+    })
+
+    it('refuses another tag', async () => {
+      const { session } = await storeSample(get(), makeSample(get(), 64))
+      await expectProblem(digestOrRead(session.key, '"other"'), 'precondition_failed')
+    })
+
+    it('names a missing object', async () => {
+      await expectProblem(digestOrRead(newKey(), '"any"'), 'blob_missing')
+    })
+
+    it('stops when it is told to', async () => {
+      const sample = makeSample(get(), 65)
+      const { session, blob } = await storeSample(get(), sample)
+      const stop = new AbortController()
+      const action = get().store.digest(session.key, blob.tag, {
+        expectedBytes: BigInt(sample.bytes.length),
+        onProgress: async () => stop.abort(new Error('enough')),
+        signal: stop.signal,
+      })
+      await expect(action).rejects.toThrow('enough')
     })
   })
 }

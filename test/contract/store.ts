@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe } from 'vitest'
 import { describeCompleting, describeDiscarding } from './completing.ts'
 import { describeKeeping } from './keeping.ts'
-import { describeReadGrants, describeReading } from './reading.ts'
+import { describeDigesting, describeReadGrants, describeReading } from './reading.ts'
 import { describeRefusing, describeReplaying, describeTampering } from './refusing.ts'
 import { describeSharing } from './sharing.ts'
 import type { Subject } from './subject.ts'
@@ -27,6 +27,7 @@ export function describeStoreContract(name: string, open: () => Promise<Subject>
     describeCompleting(get)
     describeDiscarding(get)
     describeReading(get)
+    describeDigesting(get)
     describeReadGrants(get)
     describeSharing(get)
   })

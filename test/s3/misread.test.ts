@@ -40,13 +40,16 @@ beforeAll(async () => {
 })
 afterAll(() => stack.disposeAsync())
 
-/** Uploads two new parts, which are read by one request, while so many readings are spoiled. */
-async function upload(name: string, count: number) {
-  await writeBytes(join(cli.folder, name), PART_BYTES + 1000, name)
+/** Uploads new parts, which are read by one request, while so many readings are spoiled. */
+async function upload(name: string, count: number, sizeBytes = PART_BYTES + 1000) {
+  await writeBytes(join(cli.folder, name), sizeBytes, name)
   spoiled = count
   readings = 0
   return cli.run(['upload', name, 'misread/0'])
 }
+
+/** From 16 MiB on it is a thread that reads first. */
+const LARGE_BYTES = 17 * MIB
 
 describe('a server whose re-read of a bucket comes spoiled', () => {
   it('seals when the second reading agrees, and warns', async () => {
@@ -56,6 +59,13 @@ describe('a server whose re-read of a bucket comes spoiled', () => {
     const headers = { authorization: `Bearer ${site.token}` }
     const metrics = await fetch(`${site.url}/metrics`, { headers })
     expect(await metrics.text()).toContain('artifact_misreads_total 1')
+  })
+
+  it('reads a second time what a thread has read first', async () => {
+    expect(await upload('large', 0, LARGE_BYTES)).toMatchObject({ exit: 0 })
+    expect(readings).toBe(1)
+    expect(await upload('large and spoiled', 1, LARGE_BYTES)).toMatchObject({ exit: 0 })
+    expect(readings).toBe(2)
   })
 
   it('seals nothing when the second one is spoiled too', async () => {

@@ -9,7 +9,7 @@ import { grantParts } from '../../server/intake/grants.ts'
 import { describeUpload } from '../../server/intake/uploads.ts'
 import { findStranded } from '../../server/records/upload-endings.ts'
 import type { ReadOptions, Store } from '../../server/stores/store.ts'
-import { openStage, type Stage } from '../support/stage.ts'
+import { NO_THREAD, openStage, type Stage } from '../support/stage.ts'
 import { makeContent } from '../support/upload.ts'
 
 let stage: Stage
@@ -41,11 +41,17 @@ function holdReads(): { store: Store; reached: Promise<void>; release: () => voi
     signal?.throwIfAborted()
     yield* stage.store.read(key, tag, { ...options, start: 1500n })
   }
-  return { store: { ...stage.store, read }, reached: reached.promise, release: gate.resolve }
+  return {
+    store: { ...stage.store, read, digest: NO_THREAD },
+    reached: reached.promise,
+    release: gate.resolve,
+  }
 }
 
+type Step = 'complete' | 'read' | 'digest'
+
 /** A store that fails once at a step: before it does anything, in the middle, or after it did it. */
-function failOnce(step: 'complete' | 'read', when: 'before' | 'after'): Store {
+function failOnce(step: Step, when: 'before' | 'after'): Store {
   let isDue = true
   const isTime = (moment: string) => {
     if (!isDue || moment !== when) return false
@@ -64,6 +70,13 @@ function failOnce(step: 'complete' | 'read', when: 'before' | 'after'): Store {
       if (step === 'read' && isTime('before')) throw outage()
       yield* stage.store.read(key, tag, options)
       if (step === 'read' && isTime('after')) throw outage()
+    },
+    async digest(key, tag, options) {
+      if (step !== 'digest') return undefined
+      if (isTime('before')) throw outage()
+      const found = await stage.store.digest(key, tag, options)
+      if (isTime('after')) throw outage()
+      return found
     },
   }
 }
@@ -108,11 +121,13 @@ describe('a seal under way', () => {
 })
 
 describe('a seal that breaks off', () => {
-  const steps: ['complete' | 'read', 'before' | 'after'][] = [
+  const steps: [Step, 'before' | 'after'][] = [
     ['complete', 'before'],
     ['complete', 'after'],
     ['read', 'before'],
     ['read', 'after'],
+    ['digest', 'before'],
+    ['digest', 'after'],
   ]
 
   it.each(steps)(

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { UploadRecord } from '../../server/records/upload-row.ts'
 import type { Store } from '../../server/stores/store.ts'
-import { openStage, type Stage } from '../support/stage.ts'
+import { NO_THREAD, openStage, type Stage } from '../support/stage.ts'
 import { describeContent, makeContent } from '../support/upload.ts'
 
 let stage: Stage
@@ -152,7 +152,7 @@ function withWire(isBad: (reading: number) => boolean): { store: Store; readings
       position += chunk.length
     }
   }
-  return { store: { ...stage.store, read }, readings: () => readings }
+  return { store: { ...stage.store, read, digest: NO_THREAD }, readings: () => readings }
 }
 
 describe('a re-read over a wire that changes bytes', () => {
@@ -194,6 +194,9 @@ describe('a seal under policy parts', () => {
     const blind: Store = {
       ...stage.store,
       read: () => {
+        throw new Error('policy parts has read')
+      },
+      digest: () => {
         throw new Error('policy parts has read')
       },
     }

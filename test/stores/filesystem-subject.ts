@@ -27,6 +27,7 @@ export async function openFilesystemSubject(kept?: string): Promise<FilesystemSu
       folder,
       grantSecret: SECRET,
       clock: () => new Date(Date.now() + shiftMs),
+      threads: { fromBytes: 0n, stretchMs: 0 },
     }),
   )
   const { origin } = opened.use(await openBlobDoor(store))

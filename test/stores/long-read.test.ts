@@ -6,7 +6,7 @@ import {
   type RangeOpener,
   type ReadAhead,
 } from '../../server/stores/long-read.ts'
-import type { ObjectBody, ObjectRange } from '../../server/stores/s3-objects.ts'
+import type { ObjectBody, ObjectRange } from '../../server/stores/object-body.ts'
 import { makeBytes } from '../support/content.ts'
 
 const CHUNK_BYTES = 1000

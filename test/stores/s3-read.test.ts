@@ -11,6 +11,7 @@ import {
   readAll,
   type Subject,
   sampleOf,
+  sha256Of,
   storeSample,
 } from '../contract/subject.ts'
 import { getTestS3 } from '../support/ceph.ts'
@@ -150,6 +151,41 @@ describe('read()', () => {
     await expect(readUntilStopped()).rejects.toThrow('enough')
   })
 
+  it.each([
+    ['short', 92, false],
+    ['long', 93, true],
+  ])(
+    'goes on from where one dripped, and gives up a store that does nothing else (%s)',
+    async (_, seed, isLong) => {
+      const sample = makeSample(subject, seed)
+      const expectedBytes = isLong ? BigInt(sample.bytes.length) : 0n
+      let drips = 0
+      let asked = 0
+      await using proxy = await openS3Proxy(getTestS3().endpoint, {
+        dripMs({ method }) {
+          if (method !== 'GET') return undefined
+          asked++
+          return drips-- > 0 ? 10 : undefined
+        },
+      })
+      const pace = { paceMs: 200, paceBytes: 1000 }
+      await using store = await open({ endpoint: proxy.endpoint, pace, ahead: { piecesMax: 0 } })
+      const { session, blob } = await storeSample({ ...subject, store }, sample)
+      const read = (count: number) => {
+        drips = count
+        asked = 0
+        return readAll(store.read(session.key, blob.tag, { expectedBytes }))
+      }
+      expect((await read(2)).equals(sample.bytes)).toBe(true)
+      expect(asked).toBe(3)
+      await expect(read(1000)).rejects.toMatchObject({
+        code: 'store_unavailable',
+        cause: expect.objectContaining({ message: expect.stringContaining('bytes came in') }),
+      })
+      expect(asked).toBe(5)
+    },
+  )
+
   it('gives up on a connection that always breaks at the same byte', async () => {
     const sample = sampleOf([makeBytes(10_000, 89)])
     let isBroken = false
@@ -162,5 +198,96 @@ describe('read()', () => {
     await expect(readAll(store.read(session.key, blob.tag))).rejects.toMatchObject({
       code: 'store_unavailable',
     })
+  })
+})
+
+describe('digest()', () => {
+  /** A large sample, the digest that a thread finds over this proxy, and how far it said to be. */
+  async function digestOver(
+    seed: number,
+    proxyOptions: Parameters<typeof openS3Proxy>[1],
+    onStored: () => void,
+    ahead?: Parameters<typeof open>[0]['ahead'],
+  ) {
+    const sample = makeSample(subject, seed)
+    await using proxy = await openS3Proxy(getTestS3().endpoint, proxyOptions)
+    const threads = { fromBytes: 0n, stretchMs: 0 }
+    await using store = await open({ endpoint: proxy.endpoint, ahead, threads })
+    const { session, blob } = await storeSample({ ...subject, store }, sample)
+    onStored()
+    const expectedBytes = BigInt(sample.bytes.length)
+    const heard: bigint[] = []
+    const onProgress = async (seen: bigint) => void heard.push(seen)
+    const found = await store
+      .digest(session.key, blob.tag, { expectedBytes, onProgress })
+      .catch((error: unknown) => error)
+    const expected = { sizeBytes: expectedBytes, sha256: sha256Of(sample.bytes) }
+    return { found, heard, expected }
+  }
+
+  it('goes on where a connection broke, by a request that is signed anew', async () => {
+    let cuts = 0
+    const ranges: unknown[] = []
+    const { found, heard, expected } = await digestOver(
+      93,
+      {
+        onRequest: ({ method, headers: { range } }) =>
+          void (method === 'GET' && ranges.push(range)),
+        cutAfter: (method) => (method === 'GET' && ++cuts <= 2 ? 3_000_000 : undefined),
+      },
+      () => {
+        cuts = 0
+        ranges.length = 0
+      },
+    )
+    expect(found).toEqual(expected)
+    expect(heard).toEqual(heard.toSorted((one, other) => Number(one - other)))
+    expect(ranges).toHaveLength(3)
+    expect(ranges[0]).toBeUndefined()
+    expect(ranges[2]).toMatch(/^bytes=[0-9]+-$/)
+  })
+
+  it('reads in pieces side by side what comes slowly', async () => {
+    const ranges: unknown[] = []
+    const { found, expected } = await digestOver(
+      94,
+      {
+        onRequest: ({ method, headers: { range } }) =>
+          void (method === 'GET' && ranges.push(range)),
+        bytesPerSecond: ({ method }) => (method === 'GET' ? 4 * MIB : undefined),
+      },
+      () => {
+        ranges.length = 0
+      },
+      { pieceBytes: MIB, piecesMax: 3, slowMs: 50 },
+    )
+    expect(found).toEqual(expected)
+    expect(
+      ranges.filter((range) => /^bytes=[0-9]+-[0-9]+$/.test(String(range))).length,
+    ).toBeGreaterThan(3)
+  })
+
+  it('leaves to read() what is answered in another way', async () => {
+    let isRefused = false
+    const { found } = await digestOver(
+      95,
+      { changeStatus: (method, _path, status) => (isRefused && method === 'GET' ? 503 : status) },
+      () => {
+        isRefused = true
+      },
+    )
+    expect(found).toBeUndefined()
+  })
+
+  it('names a store whose connections always break', async () => {
+    let isBroken = false
+    const { found } = await digestOver(
+      96,
+      { cutAfter: (method) => (isBroken && method === 'GET' ? 0 : undefined) },
+      () => {
+        isBroken = true
+      },
+    )
+    expect(found).toMatchObject({ code: 'store_unavailable' })
   })
 })

@@ -32,6 +32,7 @@ export async function openS3Subject(
     credentials: { accessKeyId, secretAccessKey },
     clock,
     packs: createPackIndex(database.server, clock),
+    threads: { fromBytes: 0n, stretchMs: 0 },
   })
   stack.use(store)
   const held = stack.move()

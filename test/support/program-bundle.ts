@@ -43,6 +43,9 @@ const GROUPS: readonly [name: string, modules: RegExp][] = [
   ],
 ]
 
+/** Loaded by threads, by their address. */
+const THREADS = ['server/stores/file-hash-thread.ts', 'server/stores/object-hash-thread.ts']
+
 /** Writes the program; resolves to the packages in it, by name. Throws for what cannot be resolved. */
 export async function bundleProgram(options: BundleOptions): Promise<BundledPackage[]> {
   const { root, folder, external } = options
@@ -82,7 +85,24 @@ export async function bundleProgram(options: BundleOptions): Promise<BundledPack
     },
   })
   joinFacades(folder)
+  for (const path of THREADS) await bundleThread(options, path)
   return listPackages(output.filter((file) => file.type === 'chunk'))
+}
+
+/** What a server runs beside its program: a file each, which lies where its source lies. */
+async function bundleThread({ root, folder }: BundleOptions, path: string): Promise<void> {
+  await using bundle = await rolldown({
+    cwd: root,
+    input: path,
+    platform: 'node',
+    plugins: [takeBuiltins()],
+    onLog: (level, log, handle) => {
+      if (level === 'warn') throw new Error(`Cannot bundle ${path}: ${log.message}`)
+      handle(level, log)
+    },
+  })
+  const file = join(folder, path.replace(/\.ts$/, '.js'))
+  await bundle.write({ file, format: 'esm', comments: false })
 }
 
 /**

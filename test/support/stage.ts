@@ -28,6 +28,9 @@ import { sliceOf, type TestContent, type TestTarget, wordsFor } from './upload.t
 
 export const STAGE_PART_BYTES = 1000
 
+/** Of a store that a test looks into: it is read where the test sees it. */
+export const NO_THREAD: Store['digest'] = async () => undefined
+
 export interface Stage extends AsyncDisposable {
   readonly database: TestDatabase
   readonly folder: string
@@ -65,7 +68,11 @@ export async function openStage(settings: Partial<IntakeSettings> = {}): Promise
   let now = Date.parse('2026-11-21T20:00:00Z')
   const clock = () => new Date(now)
   const store = stack.use(
-    await openFilesystemStore({ folder, grantSecret: randomBytes(32), clock }),
+    // What is small here goes the way of what is large.
+    await openFilesystemStore({
+      ...{ folder, grantSecret: randomBytes(32), clock },
+      threads: { fromBytes: 0n },
+    }),
   )
   const setbacks: unknown[] = []
   const outbox = stack.use(openOutbox(database.server, (error) => setbacks.push(error)))
