@@ -103,6 +103,27 @@ describe('openUpload()', () => {
     })
   })
 
+  it('allots the run that a request id stands for, and the same one again', async () => {
+    const { id, name, sizeBytes } = { ...fresh(), id: randomUUID(), sizeBytes: '150000' }
+    const body = { id, task: 'placed', name, sizeBytes, requestId: randomUUID() }
+    const first = await server.request('POST', '/v1/uploads', { body })
+    const again = await server.request('POST', '/v1/uploads', { body })
+    const next = { ...body, id: randomUUID(), requestId: randomUUID() }
+    const other = await server.request('POST', '/v1/uploads', { body: next })
+    expect([first.status, again.status, other.status]).toEqual([201, 200, 201])
+    expect(first.body).toMatchObject({ upload: { id, reference: `placed/0/${name}` } })
+    expect(again.body).toEqual(first.body)
+    expect(other.body).toMatchObject({ upload: { reference: `placed/1/${name}` } })
+  })
+
+  it('allots no run to who may not write the name', async () => {
+    const token = await server.createToken(['upload:mine/**'])
+    const body = { id: randomUUID(), task: 'theirs', name: 'x', requestId: randomUUID() }
+    const reply = await server.request('POST', '/v1/uploads', { body, token })
+    expect(reply.status).toBe(403)
+    expect((await server.request('GET', '/v1/tasks/theirs/runs')).status).toBe(404)
+  })
+
   it('gives grants with the reply for parts that are known already', async () => {
     const body = wordsFor(fresh(), { parts: content.parts })
     const first = await server.request('POST', '/v1/uploads', { body })
