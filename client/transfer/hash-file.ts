@@ -15,7 +15,7 @@ export interface HashFileOptions {
   /** Told the size before anything is read; may throw. */
   checkSize: (found: { sizeBytes: bigint }) => void
   signal: AbortSignal
-  /** [{@link countThreads}] */
+  /** [both where {@link countThreads} says that any pay] */
   hashThreads?: ThreadCount | undefined
   onProgress?: OnProgress | undefined
 }
@@ -28,7 +28,9 @@ export async function hashFile(path: string, options: HashFileOptions): Promise<
   options.checkSize({ sizeBytes: source.sizeBytes })
   const meter = createMeter(options.reference, options.onProgress)
   meter.begin('hashing', source.sizeBytes)
-  const { hashThreads: threads = countThreads(source.sizeBytes) } = options
+  // Nothing is sent: both threads have a core to themselves where there are two.
+  const most = countThreads(source.sizeBytes) === 0 ? 0 : 2
+  const { hashThreads: threads = most } = options
   using memory = openMemory({ isShared: threads > 0 })
   await using hasher = openSpreadHasher({ ...options, sizeBytes: source.sizeBytes, threads })
   const onRead = (count: number) => meter.skip(count)
