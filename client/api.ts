@@ -54,10 +54,12 @@ export async function call<N extends EndpointName>(
     const { replies } = await loadEndpoint(name)
     const text = await readText(reply)
     if (!hasReply(replies, reply.status)) throw badReply(name, `status ${reply.status}`)
-    const parsed = z.safeParse(replies[reply.status], parseJson(name, text))
-    if (parsed.success) return parsed.data
-    const issue = parsed.error.issues[0]
-    throw badReply(name, `${issue?.path.join('.')}: ${issue?.message}`)
+    const json = parseJson(name, text)
+    const schema = replies[reply.status]
+    const parsed = withinStack(() => z.safeParse(schema, json))
+    if (parsed?.success === true) return parsed.data
+    const issue = parsed?.error.issues[0]
+    throw badReply(name, issue ? `${issue.path.join('.')}: ${issue.message}` : 'faults all over')
   })
 }
 
@@ -181,8 +183,8 @@ export async function parseFailure(
   // Most commands meet none: its schema is made for those that do.
   const { Problem, parseProblem } = await import('../schemas/problem-document.ts')
   const retryAfterSeconds = parseRetryAfter(reply.headers['retry-after'])
-  const problem = Problem.safeParse(tryParseJson(text))
-  if (problem.success) return parseProblem(problem.data, { retryAfterSeconds })
+  const problem = withinStack(() => Problem.safeParse(tryParseJson(text)))
+  if (problem?.success === true) return parseProblem(problem.data, { retryAfterSeconds })
   const isWeather = [408, 429, 500, 502, 503, 504].includes(reply.status)
   return new ArtifactError(
     isWeather ? 'overloaded' : 'bad_reply',
@@ -251,6 +253,16 @@ function tryParseJson(text: string): unknown {
     return JSON.parse(text)
   } catch {
     return undefined
+  }
+}
+
+/** What `parse` answers; `undefined` when the faults are more than zod can list, some hundred thousand. */
+function withinStack<T>(parse: () => T): T | undefined {
+  try {
+    return parse()
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
   }
 }
 

@@ -7,8 +7,8 @@ import { type CallInput, isPassing, sendCall } from './api.ts'
 import type { Connection } from './transfer/connection.ts'
 import { pause, retryDelayMs } from './transfer/retry.ts'
 
-/** Longest line of an event: an upload with all its labels fits. */
-const LINE_CHARS_MAX = 1024 ** 2
+/** Longest event, and longest line of one: an upload with all its labels fits. */
+const EVENT_CHARS_MAX = 1024 ** 2
 /** Failures in a row, without one event between them, before it gives up. */
 const FAILURES_MAX = 10
 
@@ -68,6 +68,7 @@ export async function* readEventStream(
   let sent: string | undefined
   let name = 'message'
   let data: string[] = []
+  let dataChars = 0
   for await (const line of readLines(body)) {
     if (line === '') {
       const isNews = data.length > 0 || id !== sent
@@ -75,12 +76,17 @@ export async function* readEventStream(
       sent = id
       name = 'message'
       data = []
+      dataChars = 0
       continue
     }
     const [, field, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? []
     if (field === 'id' && !value.includes('\0')) id = value
     if (field === 'event') name = value
-    if (field === 'data') data.push(value)
+    if (field !== 'data') continue
+    data.push(value)
+    // A line that says nothing takes memory, too.
+    dataChars += value.length + 1
+    if (dataChars > EVENT_CHARS_MAX) throw tooLarge()
   }
 }
 
@@ -91,12 +97,15 @@ async function* readLines(body: AsyncIterable<Uint8Array>): AsyncGenerator<strin
   for await (const chunk of body) {
     const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
     rest = lines.pop() ?? ''
-    if (rest.length > LINE_CHARS_MAX)
-      throw new ArtifactError('bad_reply', 'Cannot watch: an event is too large', {
-        expected: `at most ${LINE_CHARS_MAX} characters`,
-      })
+    if (rest.length > EVENT_CHARS_MAX) throw tooLarge()
     for (const line of lines) yield line.endsWith('\r') ? line.slice(0, -1) : line
   }
+}
+
+function tooLarge(): ArtifactError {
+  return new ArtifactError('bad_reply', 'Cannot watch: an event is too large', {
+    expected: `at most ${EVENT_CHARS_MAX} characters`,
+  })
 }
 
 function parseEvent(data: string): Event {

@@ -110,7 +110,10 @@ export const OpenUpload = z
   .strictObject({
     id: UploadId,
     task: TaskName,
-    run: RunNumber,
+    /** Absent: the run that `requestId` allots. */
+    run: RunNumber.optional(),
+    /** Allots the next run of the task; the same id allots the same run. */
+    requestId: z.uuid().optional(),
     name: ArtifactName,
     sizeBytes: ByteCount.nullable().default(null),
     sha256: Sha256.nullable().default(null),
@@ -121,8 +124,15 @@ export const OpenUpload = z
     /** Parts that the client already knows, to save a request: their grants come with the reply. */
     parts: z.array(Part).max(GRANTS_MAX).default([]),
   })
+  .refine(({ run, requestId }) => (run === undefined) !== (requestId === undefined), {
+    error: 'expected either a run or a requestId that allots one',
+    path: ['requestId'],
+  })
   .meta({ id: 'OpenUpload' })
 export type OpenUpload = z.infer<typeof OpenUpload>
+
+/** The same with the run that it was given. */
+export type PlacedUpload = OpenUpload & { run: number }
 
 /** Either there is nothing to do, or here is how to go on. */
 export const OpenedUpload = z

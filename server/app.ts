@@ -44,6 +44,8 @@ export interface AppParts {
   door: FilesystemStore | undefined
   /** What the pages of the inspector load. */
   assets: Assets
+  /** What large requests hold together while they come. */
+  arrivals: Room
   /** What large requests and answers hold together. */
   room: Room
   /** Ends event streams when the server shuts down. */
@@ -108,11 +110,12 @@ const QUIET: ReadonlySet<string> = new Set([
   'metrics',
   'putBlobPart',
   'getBlob',
+  'requestGrants',
   'reportProgress',
 ])
 
 /** Names every request, finds out who sends it, and notes how it went. */
-function watchRequests(app: App, { intake, log, health, assets, room }: AppParts): void {
+function watchRequests(app: App, { intake, log, health, assets, arrivals, room }: AppParts): void {
   app.use('*', async (c, next) => {
     const began = performance.now()
     const requestId = readRequestId(c.req.header('x-request-id'))
@@ -121,6 +124,7 @@ function watchRequests(app: App, { intake, log, health, assets, room }: AppParts
     c.set('principal', NOBODY)
     c.set('visitor', undefined)
     c.set('assets', assets)
+    c.set('arrivals', arrivals)
     c.set('room', room)
     await next()
     c.res.headers.set('x-request-id', requestId)

@@ -26,7 +26,7 @@ import { createOpenApi } from './openapi.ts'
 import { checkDatabase, type Sql } from './records/database.ts'
 import { openOutbox } from './records/outbox.ts'
 import { countAllActiveUploads } from './records/uploads.ts'
-import { createRoom, ROOM_TERMS, type RoomOptions } from './room.ts'
+import { createRooms, type RoomOptions } from './room.ts'
 import { createSealer, type Sealer } from './seal/seal.ts'
 import type { AnyStore } from './stores/open-store.ts'
 
@@ -92,7 +92,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       openApi: createOpenApi(options.version),
       checkReady: (signal) => checkReady(sql, store, signal),
     },
-    room: createRoom({ bytes: config.requestMemoryBytes, ...ROOM_TERMS, ...options.room }),
+    ...createRooms(config.requestMemoryBytes, options.room),
     door: store.kind === 'filesystem' ? store : undefined,
     stop: stop.signal,
   })

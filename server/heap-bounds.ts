@@ -15,7 +15,7 @@ const YOUNG_BYTES_BUSY = YOUNG_BYTES_MAX / 4
 /** By which V8 lets that space grow, unless it is told otherwise. */
 const FACTOR = 2
 /** Garbage before the whole heap is looked through, in percent of what was found alive the last time. */
-const GARBAGE_PERCENT = 80
+const GARBAGE_PERCENT = 50
 
 /**
  * Bounds the heap of this process from now on; only for a program that owns its process. It sets flags

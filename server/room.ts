@@ -1,10 +1,12 @@
 /**
  * One memory for what large requests and answers hold while this server is at them. It is counted, not
- * made: who finds it full waits for his turn, holding nothing, instead of adding to what is there.
+ * made: who finds it full waits for his turn instead of adding to what is there. Of a body counts what
+ * has come of it, so a slow sender has little.
  *
  * Nobody can keep the others out. One caller has no more than its share, however many requests it
  * makes. And while a peer has to send or to read, it must keep a pace as soon as somebody waits, or it
- * is cut off.
+ * is cut off. When all who are in wait for more, the one who is in longest gets it, though there is
+ * none: else they would wait for each other. Once he is done there is more for the next.
  */
 import { ArtifactError } from '../schemas/problems.ts'
 
@@ -33,6 +35,11 @@ export interface Room {
 
 /** Memory that is counted as held until it is disposed of, which may be repeated. */
 export interface Stay extends Disposable {
+  /**
+   * Waits for so many bytes more, and throws, as `enter` does. A peer at its turn is not cut off for
+   * what it cannot move meanwhile.
+   */
+  grow(bytes: number, signal?: AbortSignal): Promise<void>
   /** From now until that is disposed of it is the peer's turn; `cut` ends what it is too slow for. */
   awaitPeer(cut: () => void): Turn
 }
@@ -44,7 +51,7 @@ export interface Turn extends Disposable {
 }
 
 /** All but the size, which is a setting. */
-export const ROOM_TERMS: Omit<RoomOptions, 'bytes'> = {
+const TERMS: Omit<RoomOptions, 'bytes'> = {
   share: 0.75,
   waitingMax: 1000,
   patienceMs: 60_000,
@@ -52,14 +59,37 @@ export const ROOM_TERMS: Omit<RoomOptions, 'bytes'> = {
   paceBytes: 64 * 1024,
 }
 
-interface Waiting {
+/** Of the memory for what is worked on, so much more for bodies that are still coming. */
+const ARRIVALS = 0.25
+
+/**
+ * The rooms of a server: for requests and answers that are worked on, and for bodies while they come,
+ * so that who sends slowly keeps nobody from anything but sending.
+ */
+export function createRooms(bytes: number, terms: Partial<RoomOptions> = {}) {
+  const options = { bytes, ...TERMS, ...terms }
+  return {
+    room: createRoom(options),
+    arrivals: createRoom({ ...options, bytes: options.bytes * ARRIVALS }),
+  }
+}
+
+/** Who is in, as far as it matters to the others. */
+interface Place {
   caller: string
+  bytes: number
+  isGrowing: boolean
+}
+
+interface Waiting {
+  place: Place
   bytes: number
   wake: () => void
 }
 
 interface Watched {
   cut: () => void
+  isHeldUp: () => boolean
   movedBytes: number
   sinceMs: number
 }
@@ -70,48 +100,66 @@ export function createRoom(options: RoomOptions): Room {
   const peers = createPeers(options, () => waiting.length > 0)
   const shareBytes = Math.ceil(options.bytes * options.share)
   const held = new Map<string, number>()
+  /** In the order in which they came in. */
+  const places = new Set<Place>()
   let free = options.bytes
-  const take = (caller: string, bytes: number) => {
+  const take = (place: Place, bytes: number) => {
+    const { caller } = place
     const after = (held.get(caller) ?? 0) + bytes
     free -= bytes
+    place.bytes += bytes
     if (after === 0) held.delete(caller)
     else held.set(caller, after)
   }
-  const hasShare = ({ caller, bytes }: Pick<Waiting, 'caller' | 'bytes'>) =>
+  const hasShare = ({ caller }: Place, bytes: number) =>
     (held.get(caller) ?? 0) + bytes <= shareBytes
+  const admit = (next: Waiting) => {
+    waiting.splice(waiting.indexOf(next), 1)
+    places.add(next.place)
+    next.place.isGrowing = false
+    take(next.place, next.bytes)
+    next.wake()
+  }
   const serve = () => {
     // Also of one caller, small ones do not starve a large one.
     const stopped = new Set<string>()
     for (const next of [...waiting]) {
-      if (stopped.has(next.caller)) continue
-      if (!hasShare(next)) {
-        stopped.add(next.caller)
+      const { caller } = next.place
+      if (stopped.has(caller)) continue
+      if (!hasShare(next.place, next.bytes)) {
+        stopped.add(caller)
         continue
       }
-      if (next.bytes > free) return
-      waiting.splice(waiting.indexOf(next), 1)
-      take(next.caller, next.bytes)
-      next.wake()
+      if (next.bytes > free) break
+      admit(next)
     }
+    if (![...places].every(({ isGrowing }) => isGrowing)) return
+    const [oldest] = places
+    const stuck = waiting.find(({ place }) => place === oldest)
+    if (stuck !== undefined) admit(stuck)
   }
   const wait = async (
-    caller: string,
+    place: Place,
     bytes: number,
     signal: AbortSignal | undefined,
   ): Promise<void> => {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const waiter = { caller, bytes, wake: resolve }
+    const waiter = { place, bytes, wake: resolve }
     const leave = (reason: unknown) => {
-      const place = waiting.indexOf(waiter)
+      const index = waiting.indexOf(waiter)
       // It is in already, and about to hear of it.
-      if (place < 0) return
-      waiting.splice(place, 1)
+      if (index < 0) return
+      waiting.splice(index, 1)
+      place.isGrowing = false
       reject(reason)
       serve()
     }
     const abort = () => leave(signal?.reason)
     const timer = setTimeout(() => leave(crowded()), options.patienceMs)
-    waiting.push(waiter)
+    place.isGrowing = places.has(place)
+    // Who is in goes before who is not: with that he is done the sooner.
+    const outside = waiting.findIndex((other) => !other.place.isGrowing)
+    waiting.splice(place.isGrowing && outside >= 0 ? outside : waiting.length, 0, waiter)
     serve()
     peers.watch()
     signal?.addEventListener('abort', abort, { once: true })
@@ -122,20 +170,25 @@ export function createRoom(options: RoomOptions): Room {
       signal?.removeEventListener('abort', abort)
     }
   }
+  const get = async (place: Place, wanted: number, signal: AbortSignal | undefined) => {
+    signal?.throwIfAborted()
+    const bytes = Math.min(wanted, shareBytes - place.bytes)
+    if (waiting.length === 0 && bytes <= free && hasShare(place, bytes)) {
+      places.add(place)
+      take(place, bytes)
+    } else if (waiting.length >= options.waitingMax) throw crowded()
+    else await wait(place, bytes, signal)
+  }
   return {
-    async enter(caller, wanted, signal) {
-      signal?.throwIfAborted()
-      const bytes = Math.min(wanted, shareBytes)
-      if (waiting.length === 0 && bytes <= free && hasShare({ caller, bytes })) take(caller, bytes)
-      else if (waiting.length >= options.waitingMax) throw crowded()
-      else await wait(caller, bytes, signal)
-      let isOver = false
+    async enter(caller, bytes, signal) {
+      const place: Place = { caller, bytes: 0, isGrowing: false }
+      await get(place, bytes, signal)
       return {
-        awaitPeer: peers.add,
+        grow: (more, until) => get(place, more, until),
+        awaitPeer: (cut) => peers.add(cut, () => place.isGrowing),
         [Symbol.dispose]() {
-          if (isOver) return
-          isOver = true
-          take(caller, -bytes)
+          if (!places.delete(place)) return
+          take(place, -place.bytes)
           serve()
         },
       }
@@ -155,6 +208,7 @@ function createPeers({ paceMs, paceBytes }: RoomOptions, isWanted: () => boolean
     }
     const now = performance.now()
     for (const peer of peers) {
+      if (peer.isHeldUp()) peer.sinceMs = now
       if (now - peer.sinceMs < paceMs) continue
       const { movedBytes } = peer
       peer.sinceMs = now
@@ -166,8 +220,8 @@ function createPeers({ paceMs, paceBytes }: RoomOptions, isWanted: () => boolean
     watch() {
       timer ??= setInterval(look, paceMs / 10).unref()
     },
-    add(cut: () => void): Turn {
-      const peer = { cut, movedBytes: 0, sinceMs: performance.now() }
+    add(cut: () => void, isHeldUp: () => boolean): Turn {
+      const peer = { cut, isHeldUp, movedBytes: 0, sinceMs: performance.now() }
       peers.add(peer)
       return {
         moved(bytes) {

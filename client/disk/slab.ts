@@ -1,4 +1,4 @@
-import { freeChunk } from './spent-chunk.ts'
+import { allocatePages, freeChunk } from './spent-chunk.ts'
 
 /**
  * One memory for the bytes of many small files that come and go together. A buffer of its own for each
@@ -13,7 +13,7 @@ export interface Slab {
 
 /** Makes a slab of so many bytes. */
 export function createSlab(sizeBytes: number): Slab {
-  const memory = Buffer.alloc(sizeBytes)
+  const memory = allocatePages(sizeBytes)
   let used = 0
   return {
     take(count) {

@@ -8,7 +8,22 @@
  */
 export function freeChunk(chunk: Uint8Array): void {
   const { buffer } = chunk
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === chunk.byteLength) buffer.transfer(0)
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === chunk.byteLength)
+    buffer.transferToFixedLength(0)
+}
+
+/** From here on pages of its own cost less than the holes that a buffer leaves behind. */
+const PAGES_FROM_BYTES = 128 * 1024
+
+/**
+ * Zeros for many bytes that come and go, in pages that go back to the system with {@link freeChunk}.
+ * What comes from the heap of C leaves a hole there: glibc gives large memory pages of its own until it
+ * sees some of it freed, and takes it from its heap from then on (mallopt(3), `M_MMAP_THRESHOLD`). An
+ * `ArrayBuffer` that could be resized, were it not as large as it can be, never lies there.
+ */
+export function allocatePages(sizeBytes: number): Buffer<ArrayBuffer> {
+  if (sizeBytes < PAGES_FROM_BYTES) return Buffer.alloc(sizeBytes)
+  return Buffer.from(new ArrayBuffer(sizeBytes, { maxByteLength: sizeBytes }), 0, sizeBytes)
 }
 
 /** Hands the chunks on, each good until the next one is asked for; then its memory is given back. */

@@ -72,8 +72,9 @@ async function fetchAsOne(
     const bytes = done - began.bytes
     const bytesPerSecond = (bytes * 1000) / tookMs
     if (isSlow(timing, bytes, began.atMs)) return { isSlow: true, bytesPerSecond }
-    // What the disk here takes is not the fault of the stream, and a short rest is not worth it.
-    const isShare = bytes * 1000 < timing.sharedBytesPerSecond * (tookMs - writingMs)
+    // What the disk here takes is not the fault of the stream, and a short rest is not worth it. Before
+    // anything came there is nothing that several could be compared with.
+    const isShare = bytes > 0 && bytes * 1000 < timing.sharedBytesPerSecond * (tookMs - writingMs)
     return isShared && isShare && left > bytes ? { isSlow: false, bytesPerSecond } : undefined
   }
   const write = async (chunk: Uint8Array) => {

@@ -11,8 +11,9 @@ import { type ContentDigest, createContentHasher } from '../verify/digest.ts'
 import { createBufferPool } from './budget.ts'
 import { createGrantBatcher } from './grant-batcher.ts'
 import type { JournalEntry } from './journal.ts'
+import { fillBuffer } from './read-part.ts'
 import { checkSealed, sealUpload } from './seal.ts'
-import { bufferedPart, fillBuffer, type SentContent, sendAll } from './send-all.ts'
+import { bufferedPart, type SentContent, sendAll } from './send-all.ts'
 import { type SendContext, sendPart } from './send-part.ts'
 import { createServerReport } from './server-report.ts'
 import type { FileSource } from './source.ts'
@@ -35,10 +36,13 @@ export interface UploadOutcome {
 /** Up to this size a file is read before anything is said, and its grants come with the opening. */
 const SMALL_BYTES = BigInt(DEFAULT_PART_LIMITS.preferredBytes)
 
-/** Uploads the source under the id of the entry, or goes on with it when there was an earlier try. */
+/**
+ * Uploads the source under the id of the entry, or goes on with it when there was an earlier try. Without
+ * a run it goes into the one that the entry gets.
+ */
 export async function uploadOnce(
   job: UploadJob,
-  run: number,
+  run: number | undefined,
   entry: JournalEntry,
   wasTried: boolean,
 ): Promise<UploadOutcome> {
@@ -54,8 +58,7 @@ export async function uploadOnce(
   }
   if (job.source.kind === 'file' && isSmall(job, job.source.sizeBytes))
     return uploadSmall(job, job.source, run, entry)
-  const mayBeSealed = job.target.run !== undefined || wasTried
-  const known = mayBeSealed ? await hashIfSealed(job, run) : undefined
+  const known = run === undefined ? undefined : await hashIfSealed(job, run)
   const opened = await open(job, run, entry, known?.sha256, [])
   if (opened.outcome === 'already-sealed') return settled(job, opened.artifact, known)
   return finish(job, opened.upload, { held: [], grants: opened.grants, resumed: false })
@@ -83,7 +86,7 @@ function hasEnded(upload: Upload): boolean {
 async function uploadSmall(
   job: UploadJob,
   source: FileSource,
-  run: number,
+  run: number | undefined,
   entry: JournalEntry,
 ): Promise<UploadOutcome> {
   const sizeBytes = Number(source.sizeBytes)
@@ -111,7 +114,7 @@ async function uploadSmall(
     return finish(job, upload, { held: [], grants, resumed: false })
   }
   job.meter.begin('sending', source.sizeBytes)
-  await using report = createServerReport(job, upload)
+  using _report = createServerReport(job, upload)
   const context = createContext(job, upload, grants)
   for (const part of digest.parts) {
     await job.budget.requests.run(job.signal, (crowded) =>
@@ -119,7 +122,6 @@ async function uploadSmall(
     )
     job.meter.settle(part.sizeBytes)
   }
-  await report.end()
   return await seal(job, upload, digest, { resumed: false, sentBytes: digest.sizeBytes })
 }
 
@@ -174,13 +176,13 @@ async function send(
   // While it is verified, and after, the store has it all: the source only has to be the same.
   const isSending = upload.state === 'open'
   job.meter.begin(isSending ? 'sending' : 'hashing', job.source.sizeBytes)
-  await using report = createServerReport(job, upload)
+  using _report = createServerReport(job, upload)
   const sent = await sendAll(createContext(job, upload, grants), job.budget, job.source, {
     partSizeBytes: upload.partSizeBytes,
     held: new Map(held.map((part) => [part.number, part.sha256])),
     isSending,
+    hashThreads: job.options.hashThreads,
   })
-  await report.end()
   return sent
 }
 
@@ -199,14 +201,14 @@ function createContext(job: UploadJob, upload: Upload, ready: readonly PartGrant
 
 async function open(
   job: UploadJob,
-  run: number,
+  run: number | undefined,
   entry: JournalEntry,
   sha256: string | undefined,
   parts: Part[],
 ): Promise<OpenedUpload> {
   const { connection, options, signal, source, target } = job
   job.meter.uploadId = entry.uploadId
-  return call(
+  const opened = await call(
     connection,
     'openUpload',
     {
@@ -214,6 +216,7 @@ async function open(
         id: entry.uploadId,
         task: target.task,
         run,
+        requestId: run === undefined ? entry.requestId : undefined,
         name: target.name,
         sizeBytes: source.sizeBytes === undefined ? null : String(source.sizeBytes),
         sha256: sha256 ?? null,
@@ -225,6 +228,15 @@ async function open(
     },
     { signal },
   )
+  const found = opened.outcome === 'open' ? opened.upload : opened.artifact
+  const expected = formatReference({ ...target, run: run ?? found.run })
+  if (found.reference !== expected)
+    throw new ArtifactError('bad_reply', `Cannot open upload: the answer is for another name`, {
+      expected,
+      found: found.reference,
+    })
+  job.meter.reference = expected
+  return opened
 }
 
 /**
@@ -233,7 +245,7 @@ async function open(
  * the upload goes its way, and the seal says it.
  */
 async function hashIfSealed(job: UploadJob, run: number): Promise<ContentDigest | undefined> {
-  const { connection, meter, signal, source, target } = job
+  const { connection, meter, options, signal, source, target } = job
   if (source.kind !== 'file') return undefined
   const sealed = await call(
     connection,
@@ -247,7 +259,8 @@ async function hashIfSealed(job: UploadJob, run: number): Promise<ContentDigest 
   if (sealed === undefined || BigInt(sealed.sizeBytes) !== source.sizeBytes) return undefined
   meter.begin('hashing', source.sizeBytes)
   const { partSizeBytes } = sealed
-  const plan = { partSizeBytes, held: new Map<number, string>(), isSending: false }
+  const { hashThreads } = options
+  const plan = { partSizeBytes, held: new Map<number, string>(), isSending: false, hashThreads }
   const nothing = createGrantBatcher(connection, '', { batchMax: 1, ready: [], signal })
   const context = {
     connection,

@@ -93,7 +93,7 @@ async function runJob(job: UploadJob, earlier: JournalEntry | undefined): Promis
     earlier === undefined ? newEntry() : { ...earlier, attempt: earlier.attempt + 1 }
   await job.slot.write(entry)
   try {
-    const send = await chooseWay(job, entry)
+    const send = chooseWay(job)
     const outcome = await send(entry, earlier !== undefined).catch(async (error: unknown) => {
       if (earlier === undefined || !isStale(error)) throw error
       // The file is not what the earlier call sent, though size and time say so: once anew.
@@ -112,13 +112,16 @@ async function runJob(job: UploadJob, earlier: JournalEntry | undefined): Promis
 
 type Send = (entry: JournalEntry, wasTried: boolean) => Promise<UploadOutcome>
 
-/** Whole by one request if it is small; else step by step, into a run that is known beforehand. */
-async function chooseWay(job: UploadJob, { requestId }: JournalEntry): Promise<Send> {
+/** Whole by one request if it is small; else step by step, the first of which may allot the run. */
+function chooseWay(job: UploadJob): Send {
   const { source, target } = job
   if (isWhole(source, job)) return (entry) => uploadWhole(job, source, entry)
-  const run = target.run ?? (await allotRun(job, requestId))
-  job.meter.reference = formatReference({ ...target, run })
-  return (entry, wasTried) => uploadOnce(job, run, entry, wasTried)
+  return async (entry, wasTried) => {
+    // An earlier try may have filled the run that its entry got: who knows it can look.
+    const run = target.run ?? (wasTried ? await allotRun(job, entry.requestId) : undefined)
+    if (run !== undefined) job.meter.reference = formatReference({ ...target, run })
+    return uploadOnce(job, run, entry, wasTried)
+  }
 }
 
 /** Checks that the log has what was uploaded. It is sealed by now, so nothing is taken back. */

@@ -27,7 +27,9 @@ export interface Variables {
   visitor: Principal | undefined
   /** What the pages of the inspector load. */
   assets: Assets
-  /** Where large bodies wait for their turn. */
+  /** Where large bodies are while they come. */
+  arrivals: Room
+  /** Where they wait for their turn to be worked on. */
   room: Room
 }
 
@@ -116,8 +118,8 @@ export function mount<E extends Endpoint>(
   app.on(endpoint.method, path, admit)
   if (endpoint.body === undefined) app.on(endpoint.method, path, withoutBody)
   app.on(endpoint.method, path, async (c) => {
-    using stay = await enterRoom(c, endpoint)
-    const answer = await handler(await readRequest(c, endpoint, c.get('principal'), stay))
+    using hold = new DisposableStack()
+    const answer = await handler(await readRequest(c, endpoint, c.get('principal'), hold))
     if ('raw' in answer) return answer.raw
     if ('pieces' in answer) return await pourReply(c, answer)
     return Response.json(answer.body, { status: Number(answer.status), headers: answer.headers })
@@ -135,15 +137,6 @@ async function pourReply(c: Context<Environment>, answer: PouredReply): Promise<
   })
   await pour(pieces, outgoing, stay)
   return RESPONSE_ALREADY_SENT
-}
-
-/** Before a large body is read; it is over when the request is answered. */
-async function enterRoom(c: Context<Environment>, { body }: Endpoint): Promise<Stay | undefined> {
-  if (body === undefined) return undefined
-  const bytes = Math.min(readDeclaredBytes(c.env.incoming) ?? BODY_BYTES_MAX, BODY_BYTES_MAX)
-  return bytes < LARGE_BODY_BYTES
-    ? undefined
-    : c.get('room').enter(nameCaller(c.get('principal')), BODY_COST * bytes, c.req.raw.signal)
 }
 
 /** From here on the visitor is who asks, unless a token said so already. */
@@ -179,13 +172,17 @@ async function readRequest<E extends Endpoint>(
   c: Context<Environment>,
   endpoint: E,
   principal: Principal,
-  stay: Stay | undefined,
+  hold: DisposableStack,
 ): Promise<EndpointRequest<E>> {
   const { params, query, body }: Pick<E, 'params' | 'query' | 'body'> = endpoint
-  return {
+  const parsed = {
     params: parse<E['params']>(params, c.req.param()),
     query: parse<E['query']>(query, readQuery(new URL(c.req.url).searchParams)),
-    body: parse<E['body']>(body, body === undefined ? undefined : await readJson(c, stay)),
+  }
+  const { json, stay } = body === undefined ? {} : await readJson(c, hold)
+  return {
+    ...parsed,
+    body: parse<E['body']>(body, json),
     principal,
     signal: c.req.raw.signal,
     headers: c.req.raw.headers,
@@ -200,20 +197,51 @@ function readQuery(search: URLSearchParams): Record<string, string> {
   return Object.fromEntries(search)
 }
 
-async function readJson(c: Context<Environment>, stay: Stay | undefined): Promise<unknown> {
+interface ReadJson {
+  json?: unknown
+  stay?: Stay | undefined
+}
+
+async function readJson(c: Context<Environment>, hold: DisposableStack): Promise<ReadJson> {
   const type = c.req.header('content-type') ?? ''
   if (!/^application\/([a-z0-9.+-]+\+)?json\b/i.test(type))
     throw invalid([
       { field: 'content-type', expected: 'application/json', found: type.slice(0, 100) },
     ])
   const { incoming } = c.env
-  using peer = stay?.awaitPeer(() => void incoming.destroy(new Error('too slow')))
-  const text = await readBodyText(incoming, BODY_BYTES_MAX, (bytes) => peer?.moved(bytes))
+  const isLarge = (readDeclaredBytes(incoming) ?? BODY_BYTES_MAX) >= LARGE_BODY_BYTES
+  const { text, stay } = isLarge
+    ? await readLargeBody(c, hold)
+    : { text: await readBodyText(incoming, BODY_BYTES_MAX), stay: undefined }
   try {
-    return JSON.parse(text)
+    return { json: JSON.parse(text), stay }
   } catch {
     throw invalid([{ field: 'body', expected: 'JSON', found: text.slice(0, 60) }])
   }
+}
+
+/** Counted as it comes; once it is there it waits for its turn to be worked on, and `hold` has that. */
+async function readLargeBody(c: Context<Environment>, hold: DisposableStack) {
+  const { incoming } = c.env
+  const { signal } = c.req.raw
+  const { arrivals, room } = c.var
+  const caller = nameCaller(c.var.principal)
+  using arrival = await arrivals.enter(caller, LARGE_BODY_BYTES, signal)
+  let used = 0
+  const take = async (bytes: number) => {
+    const more = Math.min(bytes, used + bytes - LARGE_BODY_BYTES)
+    used += bytes
+    if (more > 0) await arrival.grow(more, signal)
+  }
+  let text: string
+  {
+    using peer = arrival.awaitPeer(() => void incoming.destroy(new Error('too slow')))
+    text = await readBodyText(incoming, BODY_BYTES_MAX, (bytes) => {
+      peer.moved(bytes)
+      return take(bytes)
+    })
+  }
+  return { text, stay: hold.use(await room.enter(caller, BODY_COST * used, signal)) }
 }
 
 function parse<S>(schema: S | undefined, value: unknown): Parsed<S>

@@ -1,6 +1,6 @@
 /** Bodies of requests as text, straight from the connection: nothing of them is kept when that is read. */
 import type { IncomingMessage } from 'node:http'
-import { freeBehind, freeChunk } from '../../client/disk/spent-chunk.ts'
+import { allocatePages, freeBehind, freeChunk } from '../../client/disk/spent-chunk.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 
 /** How many bytes the body has by its own account; `undefined` when it does not say, or not so. */
@@ -10,25 +10,26 @@ export function readDeclaredBytes({ headers }: IncomingMessage): number | undefi
 }
 
 /**
- * The whole body as UTF-8. `onMoved` hears how much came. Throws `body_too_large` when there is more
- * than `bytesMax`, having read no more than that, and `invalid_request` when it breaks off.
+ * The whole body as UTF-8. `hold` hears of what came before it is kept, and is waited for. Throws
+ * `body_too_large` when there is more than `bytesMax`, having read no more than that,
+ * `invalid_request` when it breaks off, and what `hold` throws.
  */
 export async function readBodyText(
   incoming: IncomingMessage,
   bytesMax: number,
-  onMoved: (bytes: number) => void,
+  hold?: (bytes: number) => Promise<void>,
 ): Promise<string> {
   const declared = readDeclaredBytes(incoming)
   if (declared !== undefined && declared > bytesMax) throw tooLarge(bytesMax)
   // Of its own size when that is known: no second copy, and no larger one.
-  let memory = Buffer.allocUnsafeSlow(declared ?? Math.min(bytesMax, GUESSED_BYTES))
+  let memory = allocatePages(declared ?? Math.min(bytesMax, GUESSED_BYTES))
   let used = 0
   for await (const chunk of freeBehind(readChunks(incoming))) {
     if (used + chunk.length > bytesMax) throw tooLarge(bytesMax)
+    await hold?.(chunk.length)
     if (used + chunk.length > memory.length) memory = grow(memory, used + chunk.length)
     memory.set(chunk, used)
     used += chunk.length
-    onMoved(chunk.length)
   }
   const text = memory.toString('utf8', 0, used)
   freeChunk(memory)
@@ -38,7 +39,7 @@ export async function readBodyText(
 const GUESSED_BYTES = 64 * 1024
 
 function grow(memory: Buffer<ArrayBuffer>, leastBytes: number): Buffer<ArrayBuffer> {
-  const larger = Buffer.allocUnsafeSlow(Math.max(leastBytes, 2 * memory.length))
+  const larger = allocatePages(Math.max(leastBytes, 2 * memory.length))
   memory.copy(larger)
   freeChunk(memory)
   return larger

@@ -4,11 +4,12 @@ import type { Artifact } from '../../schemas/artifact.ts'
 import { choosePartSize, DEFAULT_PART_LIMITS } from '../../schemas/part-plan.ts'
 import { parseProblem } from '../../schemas/problem-document.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
-import type { OpenedUpload, OpenUpload } from '../../schemas/upload.ts'
+import type { OpenedUpload, OpenUpload, PlacedUpload } from '../../schemas/upload.ts'
 import { checkMayUpload, isAllowed, type Principal } from '../access/scopes.ts'
 import { unauthenticated } from '../access/tokens.ts'
 import { findArtifact, isBlobSealed } from '../records/artifacts.ts'
 import type { AnySql } from '../records/database.ts'
+import { allotRun } from '../records/tasks.ts'
 import { formatUpload, type UploadRecord } from '../records/upload-row.ts'
 import {
   countActiveUploads,
@@ -32,10 +33,11 @@ import { ended, type Intake } from './session.ts'
 export async function openUpload(
   intake: Intake,
   principal: Principal,
-  request: OpenUpload,
+  words: OpenUpload,
 ): Promise<{ opened: OpenedUpload; isNew: boolean }> {
-  checkMayUpload(principal, request.task, request.name)
+  checkMayUpload(principal, words.task, words.name)
   if (principal.token === undefined) throw unauthenticated()
+  const request = { ...words, run: words.run ?? (await allotRunOf(intake, words)) }
   const key = blobKeyOf(request.id)
   const [sealed, vacancy] = await Promise.all([
     findArtifact(intake.sql, request.task, request.run, request.name),
@@ -66,8 +68,17 @@ export async function openUpload(
   return { opened: { outcome: 'open', upload, grants }, isNew: false }
 }
 
+async function allotRunOf({ sql }: Intake, { task, requestId }: OpenUpload): Promise<number> {
+  if (requestId === undefined) throw new Error(`An upload into ${task} came without a run`)
+  return (await allotRun(sql, task, requestId)).run.run
+}
+
 /** Throws `forbidden` for a run that is too far ahead for the caller. */
-async function checkRun({ sql }: Intake, principal: Principal, request: OpenUpload): Promise<void> {
+async function checkRun(
+  { sql }: Intake,
+  principal: Principal,
+  request: PlacedUpload,
+): Promise<void> {
   const fault = (await judgeRuns(sql, principal, [request]))(request)
   if (fault !== undefined) throw fault
 }
@@ -76,7 +87,7 @@ async function checkRun({ sql }: Intake, principal: Principal, request: OpenUplo
 async function openFresh(
   intake: Intake,
   token: { id: string; name: string },
-  request: OpenUpload,
+  request: PlacedUpload,
   { isSealed, openCount }: Vacancy,
 ): Promise<OpenedUpload | undefined> {
   const partSizeBytes = dictatePartSize(intake, request)
@@ -110,7 +121,7 @@ async function openFresh(
 async function beginFresh(
   { store }: Intake,
   plan: BlobPlan,
-  { parts }: OpenUpload,
+  { parts }: PlacedUpload,
 ): Promise<string | undefined> {
   return parts.length === 0 ? undefined : store.begin(plan)
 }
@@ -131,7 +142,7 @@ async function forgetUnknown(intake: Intake, id: string, session: BlobSession): 
 async function insertOpened(
   { outbox, clock, settings }: Intake,
   token: { id: string; name: string },
-  request: OpenUpload,
+  request: PlacedUpload,
   begun: { plan: BlobPlan; session: string | undefined; isNearLimit: boolean },
 ): Promise<UploadRecord | undefined> {
   const openedAt = clock()
@@ -174,7 +185,7 @@ function checkRoomForToken(open: number, max: number): boolean {
   })
 }
 
-function dictatePartSize({ store, settings }: Intake, request: OpenUpload): number {
+function dictatePartSize({ store, settings }: Intake, request: PlacedUpload): number {
   const sizeBytes = request.sizeBytes === null ? undefined : BigInt(request.sizeBytes)
   const tooLarge = (found: bigint) =>
     new ArtifactError('limit_exceeded', 'Cannot open upload: the artifact is too large', {
@@ -197,7 +208,7 @@ function dictatePartSize({ store, settings }: Intake, request: OpenUpload): numb
 }
 
 /** Whether the very content is sealed. Throws `already_sealed` when what is known differs. */
-function isSettled(request: OpenUpload, artifact: Artifact): boolean {
+function isSettled(request: PlacedUpload, artifact: Artifact): boolean {
   const differs =
     (request.sha256 !== null && request.sha256 !== artifact.sha256) ||
     (request.sizeBytes !== null && request.sizeBytes !== artifact.sizeBytes)
@@ -225,7 +236,7 @@ export function alreadySealed(
 function checkSameWords(
   intake: Intake,
   principal: Principal,
-  request: OpenUpload,
+  request: PlacedUpload,
   record: UploadRecord,
 ): void {
   const said = fingerprint({ ...request, policy: request.policy ?? intake.settings.policy })
@@ -241,7 +252,7 @@ function checkSameWords(
   throw idInUse(request, `the words it was opened with${known}`)
 }
 
-function idInUse({ id, task, run, name }: OpenUpload, expected: string): ArtifactError {
+function idInUse({ id, task, run, name }: PlacedUpload, expected: string): ArtifactError {
   return new ArtifactError('upload_conflict', `Cannot open upload ${id}: the id is in use`, {
     expected,
     found: `${task}/${run}/${name}`,
@@ -250,7 +261,7 @@ function idInUse({ id, task, run, name }: OpenUpload, expected: string): Artifac
 
 function fingerprint(
   words: Pick<
-    OpenUpload,
+    PlacedUpload,
     'task' | 'run' | 'name' | 'sizeBytes' | 'sha256' | 'contentType' | 'labels' | 'policy'
   >,
 ): string {

@@ -21,12 +21,18 @@ export interface SignerState extends Disposable {
   findSeal(name: string): number | undefined
   /** Accepts more leaves: the tree and the names they seal, durably and all at once. */
   accept(frontier: Frontier, seals: readonly { name: string; index: number }[]): void
-  /** Keeps a note that is about to be published. */
+  /**
+   * Keeps a note that is about to be published, without a wait for the disk: what it signs was accepted
+   * durably, and whoever has lost the note signs the same again.
+   */
   keepNote(size: number, note: string): void
 }
 
 /** Bytes of a name's hash; 128 bits keep accidents away, and whoever finds a collision only hurts himself. */
 const NAME_HASH_BYTES = 16
+
+/** What was accepted must outlive a power cut before it is signed. */
+const DURABLY = 'pragma synchronous = full'
 
 const SCHEMA = `
   create table meta (origin text not null);
@@ -73,7 +79,14 @@ export function openSignerState(path: string): SignerState {
       return row === undefined ? undefined : Number(row.idx)
     },
     accept: (frontier, seals) => accept(db, statements, frontier, seals),
-    keepNote: (size, note) => void statements.note.run(note, size),
+    keepNote(size, note) {
+      db.exec('pragma synchronous = normal')
+      try {
+        statements.note.run(note, size)
+      } finally {
+        db.exec(DURABLY)
+      }
+    },
     [Symbol.dispose]: () => db.close(),
   }
 }
@@ -97,8 +110,8 @@ function accept(
 
 function openFile(path: string): DatabaseSync {
   const db = new DatabaseSync(path)
-  // What was accepted must outlive a power cut before it is signed.
-  db.exec('pragma journal_mode = wal; pragma synchronous = full')
+  db.exec('pragma journal_mode = wal')
+  db.exec(DURABLY)
   return db
 }
 

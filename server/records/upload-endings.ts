@@ -12,8 +12,8 @@ import { ensuringRuns } from './tasks.ts'
 import { columns, parseRow, type UploadRecord, type UploadRow } from './upload-row.ts'
 
 /**
- * Takes the right to verify: of an open upload, or of one whose verifier let its lease run out.
- * `undefined` when another holds it or the upload has ended.
+ * Takes the right to verify: of an open upload, all of which has been sent then, or of one whose verifier
+ * let its lease run out. `undefined` when another holds it or the upload has ended.
  */
 export async function takeVerifying(
   sql: AnySql,
@@ -25,7 +25,9 @@ export async function takeVerifying(
     update artifact.upload set
       state = 'verifying', claimed_size = ${claim.sizeBytes},
       claimed_sha256 = ${Buffer.from(claim.sha256, 'hex')}, verified_bytes = 0,
-      lease_holder = ${lease.holder}, lease_until = ${lease.until}, moved_at = ${lease.at}
+      lease_holder = ${lease.holder}, lease_until = ${lease.until}, moved_at = ${lease.at},
+      progress_bytes = ${claim.sizeBytes}, progress_total = ${claim.sizeBytes},
+      progress_at = case when state = 'open' then ${lease.at} else progress_at end
     where id = ${id} and (state = 'open' or (
       state = 'verifying' and (lease_until is null or lease_until < ${lease.at})
       and claimed_size = ${claim.sizeBytes} and claimed_sha256 = ${Buffer.from(claim.sha256, 'hex')}))

@@ -1,14 +1,14 @@
 /** Upload sessions while they are open: opened, found, listed, their parts, their progress. */
 import type { Part } from '../../schemas/artifact.ts'
 import type { SealPolicy } from '../../schemas/primitives.ts'
-import type { OpenUpload, UploadState } from '../../schemas/upload.ts'
+import type { PlacedUpload, UploadState } from '../../schemas/upload.ts'
 import type { AnySql, Sql, Transaction } from './database.ts'
 import { insertingEvents } from './events.ts'
 import { ensuringRuns } from './tasks.ts'
 import { columns, formatUpload, parseRow, type UploadRecord, type UploadRow } from './upload-row.ts'
 
 export interface NewUpload {
-  request: OpenUpload
+  request: PlacedUpload
   partSizeBytes: number
   policy: SealPolicy
   blobKey: string
@@ -176,29 +176,43 @@ export async function keepStoreSession(sql: AnySql, id: string, session: string)
 /** Binds digests to part numbers; a number that is bound keeps its digest. Returns what is bound now for these numbers. */
 export async function bindParts(sql: AnySql, id: string, parts: readonly Part[]): Promise<Part[]> {
   const numbers = parts.map((part) => part.number)
-  await sql`
-    insert into artifact.upload_part (upload_id, number, size, sha256)
-    select ${id}::uuid, number, size, decode(sha256, 'hex') from unnest(
-      ${numbers}::int[], ${parts.map((part) => part.sizeBytes)}::bigint[],
-      ${parts.map((part) => part.sha256)}::text[]
-    ) as part (number, size, sha256)
-    -- In one order for all, so that two requests wait for each other instead of in a circle.
-    order by number
-    on conflict (upload_id, number) do nothing`
-  return findBoundParts(sql, id, numbers)
+  const rows = await sql<PartRow[]>`
+    with fresh as (
+      insert into artifact.upload_part (upload_id, number, size, sha256)
+      select ${id}::uuid, number, size, decode(sha256, 'hex') from unnest(
+        ${numbers}::int[], ${parts.map((part) => part.sizeBytes)}::bigint[],
+        ${parts.map((part) => part.sha256)}::text[]
+      ) as part (number, size, sha256)
+      -- In one order for all, so that two requests wait for each other instead of in a circle.
+      order by number
+      on conflict (upload_id, number) do nothing
+      returning number, size, sha256
+    )
+    select number, size, sha256 from fresh
+    union all
+    select number, size, sha256 from artifact.upload_part
+    where upload_id = ${id} and number = any(${numbers}::int[])`
+  // What another request bound while this one ran is in neither: too late for the one, unseen by the other.
+  return rows.length < parts.length ? findBoundParts(sql, id, numbers) : rows.map(parsePart)
 }
 
 /** The bound parts in order: all, or those with the given numbers. */
 export async function findBoundParts(sql: AnySql, id: string, numbers?: number[]): Promise<Part[]> {
-  const rows = await sql<{ number: number; size: bigint; sha256: Uint8Array }[]>`
+  const rows = await sql<PartRow[]>`
     select number, size, sha256 from artifact.upload_part
     where upload_id = ${id} ${numbers === undefined ? sql`` : sql`and number = any(${numbers}::int[])`}
     order by number`
-  return rows.map((row) => ({
-    number: row.number,
-    sizeBytes: Number(row.size),
-    sha256: Buffer.from(row.sha256).toString('hex'),
-  }))
+  return rows.map(parsePart)
+}
+
+interface PartRow {
+  number: number
+  size: bigint
+  sha256: Uint8Array
+}
+
+function parsePart({ number, size, sha256 }: PartRow): Part {
+  return { number, sizeBytes: Number(size), sha256: Buffer.from(sha256).toString('hex') }
 }
 
 /** A sign of life keeps an open upload from expiring. */

@@ -64,7 +64,11 @@ async function checkWhole(
   claim: Claim,
   onProgress: RereadListener['onProgress'],
 ): Promise<void> {
-  const found = await stored.digest(onProgress)
+  const found = await stored.digest(async (bytes) => {
+    // There may be no end to it.
+    if (bytes > claim.sizeBytes) throw wrongSize(claim.sizeBytes, `more than ${claim.sizeBytes}`)
+    await onProgress(bytes)
+  })
   const whole = [{ number: 1, sizeBytes: Number(claim.sizeBytes), sha256: claim.sha256 }]
   if (found === undefined) return checkBytes(stored.read(), { ...claim, parts: whole }, onProgress)
   if (found.sizeBytes !== claim.sizeBytes) throw wrongSize(claim.sizeBytes, String(found.sizeBytes))

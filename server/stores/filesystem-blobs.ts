@@ -4,15 +4,14 @@ import { chmod, type FileHandle, open, readFile, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { renamePatiently, syncFolder, writeDurable } from '../../client/disk/durable.ts'
 import { errorCode } from '../../client/disk/local-error.ts'
+import { freeChunk } from '../../client/disk/spent-chunk.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import { splitBlobKey } from './blob-key.ts'
 import type { FileToHash } from './file-hash-thread.ts'
 import { makeFolder, onDisk, removeFile } from './files.ts'
 import type { HashListener, HashThreads } from './hash-threads.ts'
+import type { PieceBuffer, PieceBuffers } from './piece-buffers.ts'
 import type { Blob, BlobDigest, ReadOptions } from './store.ts'
-
-/** Bytes read at a time. */
-const READ_BYTES = 1024 ** 2
 
 /** Where a finished blob lies below the folder of the store. */
 export function pathOfBlob(folder: string, key: string): string {
@@ -121,13 +120,14 @@ export async function* readBlob(
   folder: string,
   key: string,
   tag: string,
+  pieces: PieceBuffers,
   { start = 0n, end, signal }: ReadOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const verb = `read ${key}`
   const { handle: opened, size } = await openTagged(folder, key, tag)
   await using handle = opened
   const stop = Number(end === undefined || end > size ? size : end)
-  const buffers = createTurns(Math.min(READ_BYTES, Math.max(1, stop - Number(start))))
+  using buffers = createTurns(pieces, Math.max(1, stop - Number(start)))
   const read = async (position: number): Promise<Uint8Array> => {
     const buffer = buffers.next()
     const length = Math.min(buffer.length, stop - position)
@@ -148,6 +148,7 @@ export async function* readBlob(
       yield chunk
     }
     signal?.throwIfAborted()
+    buffers.free()
   } finally {
     await ahead?.catch(() => undefined)
   }
@@ -172,15 +173,23 @@ export async function digestBlob(
 }
 
 /** Two buffers, one after the other; the second is made when it is first wanted. */
-function createTurns(sizeBytes: number) {
-  const made: Buffer[] = []
+function createTurns(pieces: PieceBuffers, bytesMax: number) {
+  const made: PieceBuffer[] = []
   let turn = 0
   return {
     next(): Buffer {
       const index = turn++ % 2
-      const buffer = made[index] ?? Buffer.allocUnsafeSlow(sizeBytes)
+      const buffer = made[index] ?? pieces.take(bytesMax)
       made[index] = buffer
-      return buffer
+      return buffer.bytes
+    },
+    /** Gives the memory back, when the reader has asked for more and is done with all there was. */
+    free(): void {
+      for (const { bytes } of made) freeChunk(bytes)
+    },
+    /** A reader who left may have some of it on its way to a socket: that goes when nobody has it any more. */
+    [Symbol.dispose](): void {
+      for (const buffer of made) buffer[Symbol.dispose]()
     },
   }
 }

@@ -8,7 +8,7 @@
  * The values are signed as they stand in the address, in the order above; JSON keeps one value from
  * flowing into the next. Nothing of an address is used before its signature has been checked.
  */
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto'
 import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { Grant } from '../../schemas/upload.ts'
@@ -62,23 +62,25 @@ export function createGranter(secret: Uint8Array, clock: Clock): Granter {
       found: `${secret.length} bytes`,
     })
 
+  // Made once: to make it of bytes again takes longer than to sign with it.
+  const signingKey = createSecretKey(secret)
   const expiry = (ttlSeconds: number) => String(Math.floor(clock().getTime() / 1000) + ttlSeconds)
   const check = (method: string, names: readonly string[], request: GrantedRequest) =>
-    checkAddress(secret, clock, method, names, request)
+    checkAddress(signingKey, clock, method, names, request)
 
   return {
     grantPart({ key, part, offset }, ttlSeconds) {
       const { number, sizeBytes, sha256 } = part
       const numbers = [number, offset, sizeBytes].map(String)
       const values = [...numbers, sha256, expiry(ttlSeconds)]
-      return formatGrant(secret, 'PUT', key, PUT_FIELDS, values, {
+      return formatGrant(signingKey, 'PUT', key, PUT_FIELDS, values, {
         'content-length': String(sizeBytes),
       })
     },
     grantRead({ key, tag, fileName, contentType, bound }, ttlSeconds) {
       const values = [tag, fileName.toWellFormed(), contentType, bound ? '1' : '0']
       return formatGrant(
-        secret,
+        signingKey,
         'GET',
         key,
         GET_FIELDS,
@@ -104,7 +106,7 @@ export function createGranter(secret: Uint8Array, clock: Clock): Granter {
 }
 
 function formatGrant(
-  secret: Uint8Array,
+  signingKey: KeyObject,
   method: Grant['method'],
   key: string,
   names: readonly string[],
@@ -113,7 +115,7 @@ function formatGrant(
 ): Grant {
   const query = new URLSearchParams()
   for (const [index, name] of names.entries()) query.append(name, values[index] ?? '')
-  query.append('signature', sign(secret, method, key, values))
+  query.append('signature', sign(signingKey, method, key, values))
   return {
     method,
     url: `${formatBlobPath(key)}?${query}`,
@@ -122,13 +124,18 @@ function formatGrant(
   }
 }
 
-function sign(secret: Uint8Array, method: string, key: string, values: readonly string[]): string {
+function sign(
+  signingKey: KeyObject,
+  method: string,
+  key: string,
+  values: readonly string[],
+): string {
   const text = JSON.stringify([VERSION, method, key, ...values])
-  return createHmac('sha256', secret).update(text).digest('base64url')
+  return createHmac('sha256', signingKey).update(text).digest('base64url')
 }
 
 function checkAddress(
-  secret: Uint8Array,
+  signingKey: KeyObject,
   clock: Clock,
   method: string,
   names: readonly string[],
@@ -141,7 +148,7 @@ function checkAddress(
   // twice, since the values are signed in order.
   const isWhole = query.size === names.length + 1 && names.every((name) => query.has(name))
   if (key === undefined || !isWhole || signatures.length !== 1) throw invalid()
-  if (!isSameText(sign(secret, method, key, values), signatures[0] ?? '')) throw invalid()
+  if (!isSameText(sign(signingKey, method, key, values), signatures[0] ?? '')) throw invalid()
   const expiresAtMs = Number(values.at(-1)) * 1000
   if (clock().getTime() >= expiresAtMs)
     throw new ArtifactError('grant_expired', 'Cannot use grant: it has expired', {

@@ -43,6 +43,7 @@ import {
 import { openPacks, type Packs } from './packs.ts'
 import { checkPartList, checkPartsHeld } from './part-list.ts'
 import { wrongSize } from './part-receiver.ts'
+import { createPieceBuffers } from './piece-buffers.ts'
 import type { Blob, BlobSession, HeldPart, Store } from './store.ts'
 
 export interface FilesystemStoreOptions {
@@ -98,7 +99,7 @@ export async function openFilesystemStore(
 ): Promise<FilesystemStore> {
   const { folder, grantSecret, clock } = options
   const granter = createGranter(grantSecret, clock)
-  const incoming = openIncoming(join(folder, 'incoming'))
+  const incoming = openIncoming(join(folder, 'incoming'), createPieceBuffers())
   await onDisk(`open store ${folder}`, async () => {
     await makeFolder(incoming.folder)
     await makeFolder(join(folder, 'blobs'))
@@ -126,7 +127,8 @@ function createStore(
   { incoming, packs, threads }: Holdings,
   granter: Granter,
 ): Omit<FilesystemStore, typeof Symbol.asyncDispose> {
-  const read: Store['read'] = (key, tag, options) => readBlob(folder, key, tag, options)
+  const read: Store['read'] = (key, tag, options) =>
+    readBlob(folder, key, tag, incoming.buffers, options)
   const stat = (key: string) => onDisk(`look at ${key}`, () => statBlob(folder, key))
   return {
     kind: 'filesystem',

@@ -17,6 +17,7 @@ import type { PartPermission } from './filesystem-grants.ts'
 import { formatJournalRecord, readJournal } from './part-journal.ts'
 import { sessionEnded } from './part-list.ts'
 import { receivePart } from './part-receiver.ts'
+import type { PieceBuffers } from './piece-buffers.ts'
 
 /** Journals kept in memory while nobody sends to their keys. */
 const IDLE_SLOTS_MAX = 256
@@ -27,6 +28,8 @@ const IDLE_SLOTS_MAX = 256
  */
 export interface Incoming {
   readonly folder: string
+  /** For what is being received. */
+  readonly buffers: PieceBuffers
   readonly slots: Map<string, Slot>
   /** The last in the queue of those who want a key for themselves. */
   readonly turns: Map<string, Promise<unknown>>
@@ -42,8 +45,8 @@ interface Slot {
 }
 
 /** Opens the unfinished blobs below `folder`, which must exist. */
-export function openIncoming(folder: string): Incoming {
-  return { folder, slots: new Map(), turns: new Map() }
+export function openIncoming(folder: string, buffers: PieceBuffers): Incoming {
+  return { folder, buffers, slots: new Map(), turns: new Map() }
 }
 
 /** Where the bytes of an unfinished blob are. */
@@ -93,10 +96,10 @@ export async function receiveIncoming(
     const known = held.get(part.number)
     if (known !== undefined) {
       checkSamePart(known, part)
-      return await receivePart(part, body, async () => undefined)
+      return await receivePart(part, body, incoming.buffers, async () => undefined)
     }
     await using handle = await open(pathOfIncoming(incoming, key), 'r+')
-    await receivePart(part, body, (bytes, at) =>
+    await receivePart(part, body, incoming.buffers, (bytes, at) =>
       writeInto(slot, part, () => writeFully(handle, bytes, offset + at)),
     )
     await writeInto(slot, part, async () => {

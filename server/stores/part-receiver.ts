@@ -3,9 +3,7 @@ import { createHash } from 'node:crypto'
 import { freeChunk } from '../../client/disk/spent-chunk.ts'
 import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
-
-/** Bytes that are gathered before they are written. */
-const BUFFER_BYTES = 1024 ** 2
+import type { PieceBuffers } from './piece-buffers.ts'
 
 /** Puts bytes at a distance from the beginning of the part. They are not changed meanwhile. */
 export type WritePiece = (bytes: Uint8Array, at: number) => Promise<void>
@@ -21,9 +19,10 @@ export type WritePiece = (bytes: Uint8Array, at: number) => Promise<void>
 export async function receivePart(
   part: Part,
   body: AsyncIterable<Uint8Array>,
+  buffers: PieceBuffers,
   write: WritePiece,
 ): Promise<void> {
-  using pieces = createPieces(part, write)
+  using pieces = createPieces(part, buffers, write)
   let received = 0
   let failure: unknown
   for await (const chunk of fromClient(part, body)) {
@@ -54,9 +53,10 @@ export function wrongSize(part: Part, found: string): ArtifactError {
 }
 
 /** Gathers chunks into pieces. What is hashed is what is written: the same buffer, once. */
-function createPieces(part: Part, write: WritePiece) {
+function createPieces(part: Part, buffers: PieceBuffers, write: WritePiece) {
   const hash = createHash('sha256')
-  const buffer = Buffer.allocUnsafeSlow(Math.min(part.sizeBytes, BUFFER_BYTES))
+  const taken = buffers.take(part.sizeBytes)
+  const buffer = taken.bytes
   let flushed = 0
   let used = 0
   const flush = async () => {
@@ -84,7 +84,10 @@ function createPieces(part: Part, write: WritePiece) {
       return hash.digest('hex')
     },
     /** Now, and not when it is found to be garbage: a MiB for each of many parts is a lot by then. */
-    [Symbol.dispose]: () => freeChunk(buffer),
+    [Symbol.dispose]() {
+      freeChunk(buffer)
+      taken[Symbol.dispose]()
+    },
   }
 }
 

@@ -8,15 +8,22 @@ export interface CpuShare extends Disposable {
   hold(pid: number): void
 }
 
-const PERIOD_MICROSECONDS = 20_000
+/**
+ * Within a period a process runs until its share is used up, and then stands still, in the middle of a
+ * transaction too: longer than need be, and others wait for what would be ready on a machine of its own.
+ */
+const PERIOD_MICROSECONDS = 5000
+/** The kernel gives no less in a period. */
+const QUOTA_MICROSECONDS_MIN = 1000
 
 /** A share between 0 and 1 of one core; `undefined` where no group can be made. */
 export function openCpuShare(name: string, share: number): CpuShare | undefined {
-  const quota = Math.round(PERIOD_MICROSECONDS * share)
+  const quota = Math.max(QUOTA_MICROSECONDS_MIN, Math.round(PERIOD_MICROSECONDS * share))
+  const period = Math.round(quota / share)
   const kinds = [
     // Version 1 of control groups, then version 2 (kernel documentation, "CPU Controller").
-    ['/sys/fs/cgroup/cpu', { 'cpu.cfs_period_us': PERIOD_MICROSECONDS, 'cpu.cfs_quota_us': quota }],
-    ['/sys/fs/cgroup', { 'cpu.max': `${quota} ${PERIOD_MICROSECONDS}` }],
+    ['/sys/fs/cgroup/cpu', { 'cpu.cfs_period_us': period, 'cpu.cfs_quota_us': quota }],
+    ['/sys/fs/cgroup', { 'cpu.max': `${quota} ${period}` }],
   ] as const
   for (const [parent, limits] of kinds) {
     const group = join(parent, name)

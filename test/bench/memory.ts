@@ -2,7 +2,6 @@
  * Memory of client and server: for a large file, over many transfers in one process, with several
  * clients at once, and at the limits of a plan of parts. What is resident counts, of one process, at its peak.
  */
-import { open } from 'node:fs/promises'
 import { dirname, extname, join } from 'node:path'
 import { z } from 'zod'
 import { type CrowdLoad, measureCrowd } from './crowd.ts'
@@ -12,17 +11,17 @@ import { measure, run, type Sample } from './measure.ts'
 import type { Options } from './options.ts'
 import { type Ours, readProfile, startOurs } from './ours.ts'
 import { readResidentBytes } from './process-tree.ts'
-import { runRounds } from './rounds.ts'
+import { runRounds, type Verb } from './rounds.ts'
 import type { Voice } from './section.ts'
+import { getSparse, SPARSE_BYTES, uploadSparse } from './sparse.ts'
 import { formatTable } from './table.ts'
 
 const MIB = 1024 ** 2
-const GIB = 1024 ** 3
 const TRANSFERS = 100
 const LOOP_FILE_BYTES = 4 * MIB
-/** Of the file whose size no disk here has; what is sent of it, before it is interrupted. */
-const SPARSE_BYTES = 1024 ** 4
-const SPARSE_SENT_BYTES = 3 * GIB
+/** Of an artifact of 1 TiB, before it is interrupted. */
+const SPARSE_MOVED_BYTES = 3 * 1024 ** 3
+const SELF_CHECK_MOVED_BYTES = 256 * MIB
 const PARTS_MAX = 10_000
 const SMALLEST_PART_BYTES = 64 * 1024
 
@@ -67,7 +66,9 @@ export async function measureMemory(
   tell(await measureManyParts(field, program, options))
   const onS3 = field.ours.find(({ tool }) => tool.key === 'ours-s3')
   if (onS3 === undefined) left.push('1 TiB left out: without an S3 store there is no room for it.')
-  else tell(await measureSparse(field, onS3))
+  else tell(await measureSparse('upload', uploadSparse, onS3, field, options))
+  const onFiles = field.ours.find(({ tool }) => tool.key === 'ours-files')
+  if (onFiles !== undefined) tell(await measureSparse('get', getSparse, onFiles, field, options))
   for (const each of field.ours) tell(...(await measureLoop(field, each, program, options)))
   for (const each of field.ours) tell(...(await measureCrowds(field, each, options)))
   const rows = lines.map(({ what, where, client, server }) => [
@@ -179,32 +180,15 @@ async function measureManyParts(field: Field, program: string, options: Options)
   )
 }
 
-/**
- * The beginning of an upload of a sparse file: its parts are as large, its plan is as long and as many
- * parts are held as at any later time, so the peak is that of the whole.
- */
-async function measureSparse(field: Field, { command, tool, clear }: Ours): Promise<Line> {
-  const path = join(field.folder, 'sparse')
-  {
-    await using file = await open(path, 'wx')
-    await file.truncate(SPARSE_BYTES)
-  }
-  const { sample } = await measure(
-    {
-      ...command('upload', '--progress', 'json', path, 'bench'),
-      stopWhen: (stderr) => readSettledBytes(stderr) >= SPARSE_SENT_BYTES,
-    },
-    tool.watched,
-  )
-  await clear()
-  await run({ words: ['rm', path] })
-  return describePeak(`upload 1 TiB sparse, its first ${formatSize(SPARSE_SENT_BYTES)}`, 'S3', [
-    sample,
-  ])
-}
-
-/** How much the store has confirmed, from the last whole line of progress. */
-function readSettledBytes(stderr: string): number {
-  const found = [...stderr.slice(-4096).matchAll(/"settledBytes":"?(\d+)/g)].at(-1)
-  return Number(found?.[1] ?? 0)
+async function measureSparse(
+  verb: Verb,
+  move: typeof uploadSparse,
+  ours: Ours,
+  { folder }: Field,
+  { isSelfCheck }: Options,
+): Promise<Line> {
+  const bytes = isSelfCheck ? SELF_CHECK_MOVED_BYTES : SPARSE_MOVED_BYTES
+  const sample = await move(ours, folder, bytes)
+  const what = `${verb} ${formatSize(SPARSE_BYTES)} sparse, its first ${formatSize(bytes)}`
+  return describePeak(what, ours.tool.title, [sample])
 }

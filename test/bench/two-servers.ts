@@ -8,19 +8,25 @@
  * other. All programs share the cores of this machine, so each server is held to a share of one core:
  * two of them then have what a second machine would bring. Without the share all compete, and only
  * what the same work costs can be compared. Nothing is asserted.
+ *
+ * One and two have the same chances: both servers are warmed up before they are held, one alone is now
+ * this one and now that one, first comes now one and now two, and every round has a token of its own,
+ * since opening counts what a token has open already. What the whole machine did is told too: where it
+ * is busy, it is not the servers that are measured.
  */
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Agent, request } from 'undici'
+import { z } from 'zod'
 import { newUploadId } from '../../client/transfer/upload-id.ts'
 import { type Grant, OpenedUpload } from '../../schemas/upload.ts'
 import { openDatabase } from '../../server/records/database.ts'
 import { startEmbeddedPostgres } from '../../server/records/embedded-postgres.ts'
 import { prepareDatabase } from '../../server/records/roles.ts'
 import { openSite } from '../support/serve-process.ts'
-import { openCpuShare } from './cpu-share.ts'
-import { readTreeCpuSeconds } from './process-tree.ts'
+import { type CpuShare, openCpuShare } from './cpu-share.ts'
+import { readMachineCpuSeconds, readTreeCpuSeconds } from './process-tree.ts'
 import { startStore } from './store.ts'
 
 export interface ServersOptions {
@@ -49,11 +55,14 @@ export interface ServersSample {
   serverCpuSeconds: number[]
   postgresCpuSeconds: number
   clientCpuSeconds: number
+  /** Of everything that runs on this machine. */
+  machineCpuSeconds: number
 }
 
 interface Running {
   url: string
   pid: number
+  adminToken: string
 }
 
 /** Measures one and two in turns: held to the share, and then free. */
@@ -83,30 +92,29 @@ export async function measureServers(options: ServersOptions): Promise<ServersSa
   for (const isHeld of [true, false]) {
     await using few = new AsyncDisposableStack()
     const running: Running[] = []
-    let token = ''
+    const shares: CpuShare[] = []
     for (const index of [0, 1]) {
       const site = few.use(await openSite({ settings, env }))
       // Groups go after their processes.
       const share = isHeld ? openCpuShare(`artifact-bench-${index}`, options.share) : undefined
-      if (share !== undefined) few.use(share)
-      if (isHeld && share === undefined) {
-        options.say('Servers cannot be held to a share of a core here.')
-        break
-      }
+      if (share !== undefined) shares.push(few.use(share))
       const server = few.use(await site.serve())
-      share?.hold(server.child.pid ?? 0)
-      running.push({ url: site.url, pid: server.child.pid ?? 0 })
-      token ||= site.token
+      running.push({ url: site.url, pid: server.child.pid ?? 0, adminToken: site.token })
     }
-    if (running.length < 2) continue
+    if (isHeld && shares.length < running.length) {
+      options.say('Servers cannot be held to a share of a core here.')
+      continue
+    }
+    for (const kind of KINDS) await runRound(options, kind, running, postgresPid)
+    for (const [index, share] of shares.entries()) share.hold(running[index]?.pid ?? 0)
     for (const kind of KINDS)
-      for (let round = -1; round < options.rounds; round++)
-        for (const count of [1, 2]) {
-          const servers = running.slice(0, count)
-          const sample = await runRound(options, kind, servers, token, postgresPid)
-          // The first round warms up.
-          if (round >= 0) samples.push({ ...sample, isHeld })
+      for (let round = 0; round < options.rounds; round++) {
+        const isTurned = round % 2 === 1
+        for (const count of isTurned ? [2, 1] : [1, 2]) {
+          const servers = isTurned ? running.slice(-count) : running.slice(0, count)
+          samples.push({ ...(await runRound(options, kind, servers, postgresPid)), isHeld })
         }
+      }
   }
   return samples
 }
@@ -114,24 +122,28 @@ export async function measureServers(options: ServersOptions): Promise<ServersSa
 /** Prints what was measured, one line for each kind of round. */
 export function sayServers(samples: readonly ServersSample[], say: (line: string) => void): void {
   say(
-    `\n${'servers'.padEnd(24)} requests/s    min–max  ms of CPU for a request: servers  Postgres  clients`,
+    `\n${'servers'.padEnd(24)} requests/s    min–max  ms of CPU for a request: servers  Postgres  clients  cores busy`,
   )
   const titles = new Set(samples.map(titleOf))
   for (const title of titles) {
     const those = samples.filter((each) => titleOf(each) === title)
     const rates = those.map(({ requests, seconds }) => requests / seconds).toSorted((a, b) => a - b)
-    const requests = those.reduce((sum, each) => sum + each.requests, 0)
-    const cost = (of: (sample: ServersSample) => number) =>
-      ((1000 * those.reduce((sum, each) => sum + of(each), 0)) / requests).toFixed(2)
+    const sum = (of: (sample: ServersSample) => number) =>
+      those.reduce((total, each) => total + of(each), 0)
+    const requests = sum((each) => each.requests)
+    const cost = (of: (sample: ServersSample) => number) => ((1000 * sum(of)) / requests).toFixed(2)
     const rate = (at: number) => (rates.at(at) ?? 0).toFixed(0)
     say(
       [
         title.padEnd(24),
         rate(Math.floor(rates.length / 2)).padStart(10),
         `${rate(0)}–${rate(-1)}`.padStart(10),
-        cost((each) => each.serverCpuSeconds.reduce((sum, one) => sum + one, 0)).padStart(33),
+        cost((each) => each.serverCpuSeconds.reduce((both, one) => both + one, 0)).padStart(33),
         cost((each) => each.postgresCpuSeconds).padStart(9),
         cost((each) => each.clientCpuSeconds).padStart(8),
+        (sum((each) => each.machineCpuSeconds) / sum((each) => each.seconds))
+          .toFixed(2)
+          .padStart(11),
       ].join(' '),
     )
   }
@@ -161,17 +173,20 @@ async function runRound(
   { clients, seconds }: ServersOptions,
   kind: Kind,
   servers: readonly Running[],
-  token: string,
   postgresPid: number,
 ): Promise<Omit<ServersSample, 'isHeld'>> {
   await using stack = new AsyncDisposableStack()
   const agent = new Agent({ connections: clients * servers.length, pipelining: 1 })
   stack.defer(() => agent.close())
-  const sealed = await sealOne(agent, servers[0]?.url ?? '', token)
+  const [first] = servers
+  if (first === undefined) throw new Error('no server')
+  const token = await makeToken(agent, first)
+  const sealed = await sealOne(agent, first.url, token)
   const cpuOf = () => servers.map(({ pid }) => readTreeCpuSeconds(pid))
-  const [before, postgresBefore, own] = [
+  const [before, postgresBefore, machineBefore, own] = [
     cpuOf(),
     readTreeCpuSeconds(postgresPid),
+    readMachineCpuSeconds(),
     process.cpuUsage(),
   ]
   const began = performance.now()
@@ -196,7 +211,15 @@ async function runRound(
     serverCpuSeconds: cpuOf().map((after, at) => after - (before[at] ?? 0)),
     postgresCpuSeconds: readTreeCpuSeconds(postgresPid) - postgresBefore,
     clientCpuSeconds: (user + system) / 1e6,
+    machineCpuSeconds: readMachineCpuSeconds() - machineBefore,
   }
+}
+
+/** A token that has nothing open. */
+async function makeToken(agent: Agent, { url, adminToken }: Running): Promise<string> {
+  const words = { name: 'a round', scopes: ['admin'], ttlSeconds: null }
+  const made = await ask(agent, adminToken, 'POST', `${url}/v1/tokens`, words)
+  return z.object({ secret: z.string() }).parse(made).secret
 }
 
 /** What one client asks of a server in one turn; each returns how many requests that were. */

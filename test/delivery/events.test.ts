@@ -95,7 +95,7 @@ describe('watchEvents', () => {
           await at.request('DELETE', `/v1/uploads/${upload.id}`)
         }),
       )
-    let writers: Promise<void[]> | undefined
+    let writers: ReturnType<typeof write> | undefined
     const seen: Event[] = []
     let lastEventId: string | undefined
     // It loses its connection after every third event, and comes back to the other server.

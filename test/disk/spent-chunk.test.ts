@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { freeBehind, freeChunk } from '../../client/disk/spent-chunk.ts'
+import { allocatePages, freeBehind, freeChunk } from '../../client/disk/spent-chunk.ts'
 
 describe('freeChunk()', () => {
   it('gives back the memory of a chunk of its own', () => {
@@ -15,6 +15,25 @@ describe('freeChunk()', () => {
       freeChunk(chunk)
       expect(chunk[0]).toBe(1)
     }
+  })
+})
+
+describe('allocatePages()', () => {
+  it.each([1000, 5 * 1024 ** 2])('gives %d zeros that can be written, cut and freed', (size) => {
+    const memory = allocatePages(size)
+    expect(memory.equals(Buffer.alloc(size))).toBe(true)
+    memory.fill(7)
+    const slice = memory.subarray(10, 20)
+    expect([...slice]).toEqual(Array(10).fill(7))
+    freeChunk(memory)
+    expect([memory.length, slice.length]).toEqual([0, 0])
+  })
+
+  it('takes large memory from outside the heap of C, to which it goes back whole', async () => {
+    const memory = allocatePages(64 * 1024 ** 2).fill(1)
+    const before = process.memoryUsage.rss()
+    freeChunk(memory)
+    expect(before - process.memoryUsage.rss()).toBeGreaterThan(32 * 1024 ** 2)
   })
 })
 

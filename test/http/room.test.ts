@@ -60,6 +60,57 @@ describe('a room', () => {
     modest[Symbol.dispose]()
   })
 
+  it('gives more to those who are in before it lets others in', async () => {
+    const room = createRoom(OPTIONS)
+    const [first, second] = [await room.enter('one', 5), await room.enter('one', 5)]
+    const order: string[] = []
+    const outside = room.enter('one', 3).then((stay) => {
+      order.push('outside')
+      return stay
+    })
+    const grown = first.grow(3).then(() => order.push('inside'))
+    second[Symbol.dispose]()
+    await grown
+    first[Symbol.dispose]()
+    ;(await outside)[Symbol.dispose]()
+    expect(order).toEqual(['inside', 'outside'])
+    await room.enter('one', 10)
+  })
+
+  it('lets the one who is in longest go on when all who are in wait for more', async () => {
+    const room = createRoom(OPTIONS)
+    const [first, second] = [await room.enter('one', 5), await room.enter('one', 5)]
+    const order: string[] = []
+    const late = second.grow(4).then(() => order.push('second'))
+    const early = first.grow(4).then(() => order.push('first'))
+    await early
+    await first.grow(4)
+    expect(order).toEqual(['first'])
+    first[Symbol.dispose]()
+    await late
+    second[Symbol.dispose]()
+    await room.enter('one', 10)
+  })
+
+  it('does not cut off a peer for the time in which it waits for memory', async () => {
+    const room = createRoom(OPTIONS)
+    using held = await room.enter('one', 5)
+    using other = await room.enter('one', 5)
+    let isCut = false
+    using _ = held.awaitPeer(() => {
+      isCut = true
+    })
+    const isSlow = Promise.withResolvers<void>()
+    using slow = other.awaitPeer(isSlow.resolve)
+    const leaving = new AbortController()
+    const growing = held.grow(1, leaving.signal)
+    await isSlow.promise
+    slow[Symbol.dispose]()
+    leaving.abort(new Error('gone'))
+    await expect(growing).rejects.toThrow('gone')
+    expect(isCut).toBe(false)
+  })
+
   it('refuses whoever would wait behind too many', async () => {
     const room = createRoom({ ...OPTIONS, waitingMax: 1 })
     using _ = await room.enter('one', 10)
@@ -123,6 +174,47 @@ const batch = (task: string) =>
     makeSmall({ task, name }, makeBytes(BATCH_CONTENT_BYTES_MAX - index, name)),
   )
 
+function formatPost(
+  { token }: TestServer,
+  path: string,
+  body: string,
+  lengthBytes = body.length,
+): string {
+  const head = [
+    `POST ${path} HTTP/1.1`,
+    'host: artifacts',
+    `authorization: Bearer ${token}`,
+    'content-type: application/json',
+    `content-length: ${lengthBytes}`,
+  ]
+  return `${head.join('\r\n')}\r\n\r\n${body}`
+}
+
+async function openPeer({ url }: TestServer): Promise<Socket> {
+  const { hostname, port } = new URL(url)
+  const socket = connect(Number(port), hostname)
+  // It is cut off, and that is the point.
+  socket.on('error', () => undefined)
+  await once(socket, 'connect')
+  return socket
+}
+
+it('counts of bodies what has come of them, so that slow senders leave room for others', async () => {
+  // Whoever had to wait would do so for ever.
+  const never = { paceMs: 3_600_000, patienceMs: 3_600_000 }
+  const settings = { requestMemoryBytes: String(16 * MIB) }
+  await using server = await startTestServer({ settings, room: never })
+  const peers = await Promise.all(Array.from({ length: 16 }, () => openPeer(server)))
+  // Each of them far more than all there is, by its own account.
+  for (const peer of peers)
+    peer.write(formatPost(server, '/v1/artifacts', '{"artifacts": [', 4 * MIB))
+  for (let round = 0; round < 3; round++) {
+    const some = batch(`beside-${round}`).slice(0, 8)
+    expect(codesOf(await sendBatch(server, some))).toEqual(some.map(() => 'sealed'))
+  }
+  for (const peer of peers) peer.destroy()
+})
+
 describe('a server with little memory for large requests', () => {
   let server: TestServer
   beforeAll(async () => {
@@ -133,26 +225,6 @@ describe('a server with little memory for large requests', () => {
 
   const askContents = () =>
     server.request('POST', '/v1/tasks/held/runs/0/contents', { body: { names } })
-
-  function formatPost(path: string, body: string, lengthBytes = body.length): string {
-    const head = [
-      `POST ${path} HTTP/1.1`,
-      'host: artifacts',
-      `authorization: Bearer ${server.token}`,
-      'content-type: application/json',
-      `content-length: ${lengthBytes}`,
-    ]
-    return `${head.join('\r\n')}\r\n\r\n${body}`
-  }
-
-  async function openPeer(): Promise<Socket> {
-    const { hostname, port } = new URL(server.url)
-    const socket = connect(Number(port), hostname)
-    // It is cut off, and that is the point.
-    socket.on('error', () => undefined)
-    await once(socket, 'connect')
-    return socket
-  }
 
   it('serves all who come at once, one after the other', async () => {
     const tasks = Array.from({ length: 6 }, (_, index) => `crowd-${index}`)
@@ -168,26 +240,32 @@ describe('a server with little memory for large requests', () => {
   })
 
   it('cuts off a reader that never reads, for those who wait behind him', async () => {
-    const reader = await openPeer()
+    const reader = await openPeer(server)
     const closed = once(reader, 'close')
     let readBytes = 0
     reader.pause().on('data', (chunk) => {
       readBytes += chunk.length
     })
-    // More answers than all buffers between the two can hold.
-    const asked = formatPost('/v1/tasks/held/runs/0/contents', JSON.stringify({ names }))
-    reader.write(asked.repeat(8))
-    const answers = await Promise.all(Array.from({ length: 4 }, askContents))
-    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200])
+    // Longer answers than all buffers between the two can hold, which are some 36 MiB.
+    const many = Array.from({ length: 10 }, () => names).flat()
+    const body = JSON.stringify({ names: many })
+    reader.write(formatPost(server, '/v1/tasks/held/runs/0/contents', body).repeat(4))
+    // Its first answer may be taken whole; its second or third one is not, and holds up a later round.
+    for (let round = 0; round < 4; round++) {
+      const answers = await Promise.all(Array.from({ length: 4 }, askContents))
+      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200])
+    }
     reader.resume()
     await closed
-    expect(readBytes).toBeLessThan(8 * COUNT * BATCH_CONTENT_BYTES_MAX)
+    expect(readBytes).toBeLessThan(4 * many.length * BATCH_CONTENT_BYTES_MAX)
   })
 
   it('cuts off a sender that stops sending, for those who wait behind him', async () => {
-    const sender = await openPeer()
+    const sender = await openPeer(server)
     const closed = once(sender, 'close').then(() => true)
-    sender.resume().write(formatPost('/v1/artifacts', '{"artifacts": [', 2 * MIB))
+    // Most of what bodies may hold while they come.
+    const begun = `{"artifacts": [${' '.repeat(0.875 * MIB)}`
+    sender.resume().write(formatPost(server, '/v1/artifacts', begun, 2 * MIB))
     // The first one may be there before it; whoever comes after it waits until it is cut off.
     for (let round = 0, isOver = false; !isOver; round++) {
       const outcomes = sendBatch(server, batch(`behind-${round}`))

@@ -103,6 +103,27 @@ describe('openUpload()', () => {
     })
   })
 
+  it('allots the run that a request id stands for, and the same one again', async () => {
+    const { id, name, sizeBytes } = { ...fresh(), id: randomUUID(), sizeBytes: '150000' }
+    const body = { id, task: 'placed', name, sizeBytes, requestId: randomUUID() }
+    const first = await server.request('POST', '/v1/uploads', { body })
+    const again = await server.request('POST', '/v1/uploads', { body })
+    const next = { ...body, id: randomUUID(), requestId: randomUUID() }
+    const other = await server.request('POST', '/v1/uploads', { body: next })
+    expect([first.status, again.status, other.status]).toEqual([201, 200, 201])
+    expect(first.body).toMatchObject({ upload: { id, reference: `placed/0/${name}` } })
+    expect(again.body).toEqual(first.body)
+    expect(other.body).toMatchObject({ upload: { reference: `placed/1/${name}` } })
+  })
+
+  it('allots no run to who may not write the name', async () => {
+    const token = await server.createToken(['upload:mine/**'])
+    const body = { id: randomUUID(), task: 'theirs', name: 'x', requestId: randomUUID() }
+    const reply = await server.request('POST', '/v1/uploads', { body, token })
+    expect(reply.status).toBe(403)
+    expect((await server.request('GET', '/v1/tasks/theirs/runs')).status).toBe(404)
+  })
+
   it('gives grants with the reply for parts that are known already', async () => {
     const body = wordsFor(fresh(), { parts: content.parts })
     const first = await server.request('POST', '/v1/uploads', { body })
@@ -113,6 +134,36 @@ describe('openUpload()', () => {
 })
 
 describe('requestGrants()', () => {
+  it('keeps an upload alive, by one commit a second however many parts are granted', async () => {
+    let now = new Date()
+    await using own = await startTestServer({ clock: () => now })
+    const { id } = await openTestUpload(own, fresh())
+    const readExpiry = async () => {
+      const [row] = await own.sql<[{ at: Date }]>`
+        select expires_at as at from artifact.upload where id = ${id}`
+      return row.at.getTime()
+    }
+    const opened = await readExpiry()
+    now = new Date(now.getTime() + 999)
+    await grantParts(own, id, content.parts.slice(0, 1))
+    expect(await readExpiry()).toBe(opened)
+    now = new Date(now.getTime() + 1)
+    await grantParts(own, id, content.parts.slice(1))
+    expect(await readExpiry()).toBe(opened + 1000)
+  })
+
+  it('leaves no line for every part in the log that people read', async () => {
+    const { id } = await openTestUpload(server, fresh())
+    await grantParts(server, id, content.parts)
+    const levels = server.log.flatMap((line) => {
+      const { endpoint, level } = JSON.parse(line)
+      return endpoint === 'requestGrants' ? [level] : []
+    })
+    expect(levels.length).toBeGreaterThan(0)
+    // Of pino: 20 is debug, 30 what is shown unless told otherwise.
+    expect(Math.max(...levels)).toBe(20)
+  })
+
   it('grants the same parts again', async () => {
     const { id } = await openTestUpload(server, fresh())
     await grantParts(server, id, content.parts)

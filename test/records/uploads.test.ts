@@ -21,7 +21,8 @@ const content = makeContent(150_000)
 const openedAt = new Date('2026-11-21T20:00:00.123Z')
 
 function makeUpload(words: object, changes: Partial<NewUpload> = {}): NewUpload {
-  const request = OpenUpload.parse(wordsFor({ task: 'rows', run: 7, name: randomUUID() }, words))
+  const target = { task: 'rows', run: 7, name: randomUUID() }
+  const request = { ...OpenUpload.parse(wordsFor(target, words)), run: target.run }
   const expiresAt = new Date(openedAt.getTime() + 3_600_000)
   return {
     ...{ request, partSizeBytes: 65_536, policy: 'reread', blobKey: `blobs/${request.id}` },

@@ -115,6 +115,14 @@ describe('requests', () => {
     })
   })
 
+  it('open an upload into a run, or one that is allotted, not both', () => {
+    const { run, ...unplaced } = open
+    const requestId = '0d6f3b1d-1f11-4c39-9a53-7b0c1f0e3f0b'
+    expect(OpenUpload.safeParse({ ...unplaced, requestId }).success).toBe(true)
+    expect(OpenUpload.safeParse(unplaced).success).toBe(false)
+    expect(OpenUpload.safeParse({ ...unplaced, requestId, run }).success).toBe(false)
+  })
+
   it('bound what one request can ask for', () => {
     expect(RequestGrants.safeParse({ parts: [] }).success).toBe(false)
     expect(RequestGrants.safeParse({ parts: Array(100).fill(part) }).success).toBe(true)

@@ -26,6 +26,19 @@ let runs = 0
 const fresh = () => ({ task: 'seal', run: runs++, name: 'logs/a.bin' })
 
 describe('sealUpload', () => {
+  it('knows that all of it was sent, though nobody reported that', async () => {
+    const { id } = await openAndSend(server, fresh(), content)
+    await server.request('PUT', `/v1/uploads/${id}/progress`, {
+      body: { bytes: '5', totalBytes: null, attempt: 3 },
+    })
+    const { body } = await seal(server, id, claimOf(content))
+    const progress = { bytes: '200000', totalBytes: '200000', attempt: 3 }
+    expect(body).toMatchObject({ state: 'sealed', progress })
+    expect((await server.request('GET', `/v1/uploads/${id}`)).body).toMatchObject({
+      upload: { progress },
+    })
+  })
+
   it('records who sealed what, when, how, and out of which parts', async () => {
     const { token, secret } = CreatedToken.parse(
       (

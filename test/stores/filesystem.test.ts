@@ -1,6 +1,6 @@
 /** The filesystem store: the contract, and what is its own. */
 import { randomBytes } from 'node:crypto'
-import { appendFile, chmod, readFile, rm, stat, truncate } from 'node:fs/promises'
+import { appendFile, chmod, mkdir, readFile, rm, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openFilesystemStore } from '../../server/stores/filesystem.ts'
@@ -221,6 +221,25 @@ describe('begin()', () => {
     expect(await subject.store.begin(session)).toBe(session.session)
     await sendParts(subject, session, sample, [2, 3])
     await subject.store.complete(session, sample.parts)
+  })
+})
+
+describe('discard()', () => {
+  it('leaves no journal that would speak for a blob begun later under the key', async () => {
+    const sample = makeSample(subject, 121)
+    const session = await begin(subject, sample)
+    await sendParts(subject, session, sample, [1])
+    // The file cannot be removed, as if the process ended in the middle.
+    const path = incomingOf(subject, session.key)
+    await rm(path)
+    await mkdir(join(path, 'kept'), { recursive: true })
+    await expect(subject.store.discard(session)).rejects.toMatchObject({
+      code: 'store_unavailable',
+    })
+    await expect(stat(`${path}.parts`)).rejects.toThrow('ENOENT')
+    await rm(path, { recursive: true })
+    await subject.store.begin(session)
+    expect(await subject.store.listParts(session)).toEqual([])
   })
 })
 

@@ -151,6 +151,41 @@ describe('read()', () => {
     await expect(readUntilStopped()).rejects.toThrow('enough')
   })
 
+  it.each([
+    ['short', 92, false],
+    ['long', 93, true],
+  ])(
+    'goes on from where one dripped, and gives up a store that does nothing else (%s)',
+    async (_, seed, isLong) => {
+      const sample = makeSample(subject, seed)
+      const expectedBytes = isLong ? BigInt(sample.bytes.length) : 0n
+      let drips = 0
+      let asked = 0
+      await using proxy = await openS3Proxy(getTestS3().endpoint, {
+        dripMs({ method }) {
+          if (method !== 'GET') return undefined
+          asked++
+          return drips-- > 0 ? 10 : undefined
+        },
+      })
+      const pace = { paceMs: 200, paceBytes: 1000 }
+      await using store = await open({ endpoint: proxy.endpoint, pace, ahead: { piecesMax: 0 } })
+      const { session, blob } = await storeSample({ ...subject, store }, sample)
+      const read = (count: number) => {
+        drips = count
+        asked = 0
+        return readAll(store.read(session.key, blob.tag, { expectedBytes }))
+      }
+      expect((await read(2)).equals(sample.bytes)).toBe(true)
+      expect(asked).toBe(3)
+      await expect(read(1000)).rejects.toMatchObject({
+        code: 'store_unavailable',
+        cause: expect.objectContaining({ message: expect.stringContaining('bytes came in') }),
+      })
+      expect(asked).toBe(5)
+    },
+  )
+
   it('gives up on a connection that always breaks at the same byte', async () => {
     const sample = sampleOf([makeBytes(10_000, 89)])
     let isBroken = false

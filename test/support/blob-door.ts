@@ -1,10 +1,9 @@
 /** The smallest HTTP door for a filesystem store, so that its grants can be used as they are meant. */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { formatProblem } from '../../schemas/problem-document.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
+import { pour } from '../../server/http/pour.ts'
 import type { FilesystemStore } from '../../server/stores/filesystem.ts'
 
 export interface BlobDoor extends AsyncDisposable {
@@ -48,7 +47,8 @@ async function serve(
   const ifMatch = request.headers['if-match']
   const reply = await store.openContent({ ...address, range, ifMatch })
   response.writeHead(reply.status, reply.headers)
-  await pipeline(Readable.from(reply.body ?? []), response)
+  if (reply.body === undefined) response.end()
+  else await pour(reply.body, response)
 }
 
 function sendProblem(request: IncomingMessage, response: ServerResponse, error: unknown): void {

@@ -27,13 +27,16 @@ export const PLANTED_TOKEN = '00000000-0000-4000-8000-000000000001'
 
 /** Seals them in order, as superuser. */
 export async function plantRecords(admin: Sql, records: readonly Planted[]): Promise<void> {
-  for (const record of records) await plant(admin, record)
+  for (const record of records) await plantArtifact(admin, describe(record), record.sealedAt)
 }
 
-async function plant(admin: Sql, planted: Planted): Promise<void> {
-  const artifact = describe(planted)
-  const { task, run, name } = planted
-  const { sealedAt } = planted
+/** Seals what was put into a store by hand, as superuser. Throws when the name is taken. */
+export async function plantArtifact(
+  admin: Sql,
+  artifact: NewArtifact,
+  sealedAt: Date,
+): Promise<void> {
+  const { task, run, name } = artifact
   await admin.begin(async (tx) => {
     const before = await lockHead(tx)
     await tx`insert into artifact.task (task, opened_at) values (${task}, ${artifact.openedAt}) on conflict do nothing`

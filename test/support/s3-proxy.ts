@@ -22,6 +22,8 @@ export interface S3Weather {
   cutAfter?: (method: string, path: string) => number | undefined
   /** What a reply's body gets of the way, each for itself. */
   bytesPerSecond?: (request: IncomingMessage) => number | undefined
+  /** Sends a reply's body byte by byte, so many milliseconds apart. */
+  dripMs?: (request: IncomingMessage) => number | undefined
   /** Inverts one bit of this byte of the reply's body. */
   flipAt?: (request: IncomingMessage) => number | undefined
 }
@@ -76,10 +78,11 @@ async function pass(
   const cut = weather.cutAfter?.(method, bare)
   const flip = weather.flipAt?.(request)
   const rate = weather.bytesPerSecond?.(request) ?? Number.POSITIVE_INFINITY
+  const drip = weather.dripMs?.(request)
   // A generator that throws makes the pipeline hang up.
   await pipeline(
     reply,
-    (chunks) => flipChunks(slowChunks(cutChunks(chunks, cut), rate), flip),
+    (chunks) => dripChunks(flipChunks(slowChunks(cutChunks(chunks, cut), rate), flip), drip),
     response,
   )
 }
@@ -92,6 +95,20 @@ async function* slowChunks(
     const seconds = chunk.length / bytesPerSecond
     if (seconds > 0) await delay(seconds * 1000)
     yield chunk
+  }
+}
+
+async function* dripChunks(
+  chunks: AsyncIterable<Buffer>,
+  everyMs: number | undefined,
+): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) {
+    if (everyMs === undefined) yield chunk
+    else
+      for (let at = 0; at < chunk.length; at++) {
+        yield chunk.subarray(at, at + 1)
+        await delay(everyMs)
+      }
   }
 }
 

@@ -104,6 +104,16 @@ describe('call()', () => {
     })
   })
 
+  it.each([200, 400])(
+    'refuses an answer %i with more faults than can be listed',
+    async (status) => {
+      const many = JSON.stringify(Array.from({ length: 300_000 }, () => 1))
+      const text = `{"items":${many},"errors":${many},"next":null}`
+      const { connection } = await answering(answer(status, text))
+      await expect(call(connection, 'listTasks', {})).rejects.toMatchObject({ code: 'bad_reply' })
+    },
+  )
+
   it('sends no parameter that would make another path', async () => {
     const { connection, count } = await answering(empty)
     await expect(
@@ -146,6 +156,25 @@ describe('retryDelayMs()', () => {
 })
 
 describe('watch()', () => {
+  it.each(['data: endless\n', 'data\n', 'data: x'])(
+    'refuses an event of %j without an end',
+    async (text) => {
+      const pour = (reply: ServerResponse) => {
+        reply.writeHead(200, { 'content-type': 'text/event-stream' })
+        const more = () => {
+          while (!reply.destroyed && reply.write(text.repeat(10_000)));
+        }
+        reply.on('drain', more)
+        more()
+      }
+      const { connection } = await answering(pour)
+      const read = async () => {
+        for await (const _ of watch(connection, {})) throw new Error('There was an event')
+      }
+      await expect(read()).rejects.toMatchObject({ code: 'bad_reply' })
+    },
+  )
+
   it('sees an upload to its seal, over a connection that breaks', async () => {
     const server = later(await startTestServer())
     const proxy = later(await startFaultProxy(server.url))

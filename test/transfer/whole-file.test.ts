@@ -72,10 +72,13 @@ describe('upload() of a small file', () => {
 
   it('goes step by step above that, and where a policy is asked for', async () => {
     await writeFile(work.at('file'), makeBytes(BATCH_CONTENT_BYTES_MAX + 1, task))
-    await send()
+    const { artifact } = await send()
     await writeFile(work.at('file'), 'small')
     await upload(connection, { file: work.at('file') }, { task }, { policy: 'parts' })
-    expect(asked()).not.toContain('POST /v1/artifacts')
+    expect(artifact.reference).toBe(`${task}/0/file`)
+    expect(asked()).not.toContainEqual(expect.stringMatching(/artifacts$|runs$/))
+    const seal = expect.stringMatching(/^POST .*\/seal$/)
+    expect(asked().slice(-3)).toEqual(['POST /v1/uploads', expect.stringMatching(/^PUT/), seal])
   })
 
   it('gets the same run and the same record when the answer is lost', async () => {
