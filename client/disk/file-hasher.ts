@@ -6,6 +6,7 @@
  */
 import { z } from 'zod'
 import type { ContentDigest } from '../verify/digest.ts'
+import { spawnThread } from './thread.ts'
 
 /** Less is not worth a message. */
 const STEP_BYTES = 1024 ** 2
@@ -42,17 +43,7 @@ export function openFileHasher({ fd, partSizeBytes }: FileHasherOptions): FileHa
   const { promise, resolve, reject } = Promise.withResolvers<ContentDigest>()
   // Whoever gives up never asks for the digest.
   promise.catch(() => undefined)
-  // The sources are run as they are, and published as JavaScript.
-  const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
-  // Not imported: small files need no thread, nor the module for it.
-  const { Worker } = process.getBuiltinModule('node:worker_threads')
-  const thread = new Worker(new URL(`./file-hasher-thread${extension}`, import.meta.url), {
-    workerData: { fd, partSizeBytes },
-    execArgv: [],
-    env: {},
-    // It holds one buffer and a few numbers.
-    resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 4 },
-  })
+  const thread = spawnThread(import.meta.url, 'file-hasher-thread', { fd, partSizeBytes })
   thread.once('message', (message: unknown) => {
     const answer = Answer.parse(message)
     if ('error' in answer) reject(answer.error)

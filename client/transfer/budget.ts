@@ -58,6 +58,7 @@ export function createBufferPool(
   memory: Semaphore,
   sizeBytes: number,
   countMax: number,
+  allocate: (sizeBytes: number) => Uint8Array = (bytes) => Buffer.allocUnsafeSlow(bytes),
 ): BufferPool {
   const cost = Math.min(sizeBytes, memory.total)
   const free: Uint8Array[] = []
@@ -68,7 +69,7 @@ export function createBufferPool(
     if (idle !== undefined) return idle
     if (count >= countMax || !memory.tryAcquire(cost)) return undefined
     count++
-    return Buffer.allocUnsafeSlow(sizeBytes)
+    return allocate(sizeBytes)
   }
   const wait = async (signal: AbortSignal): Promise<void> => {
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -94,7 +95,7 @@ export function createBufferPool(
       }
       await memory.acquire(cost, signal)
       count++
-      return Buffer.allocUnsafeSlow(sizeBytes)
+      return allocate(sizeBytes)
     },
     release(buffer) {
       free.push(buffer)

@@ -1,11 +1,12 @@
 /** Reading a local file for its digests. */
-import { type ContentDigest, createContentHasher } from '../verify/digest.ts'
-import { interrupted } from './interruption.ts'
+import type { ContentDigest } from '../verify/digest.ts'
+import { untilAborted } from './interruption.ts'
 import { createMeter } from './meter.ts'
 import type { OnProgress } from './progress.ts'
+import { createTurns, hashPart } from './read-part.ts'
+import { openMemory } from './shared-memory.ts'
 import { openFileSource } from './source.ts'
-
-const READ_BYTES = 1024 ** 2
+import { countThreads, openSpreadHasher, type ThreadCount } from './spread-hasher.ts'
 
 export interface HashFileOptions {
   /** What the progress is told of. */
@@ -14,6 +15,8 @@ export interface HashFileOptions {
   /** Told the size before anything is read; may throw. */
   checkSize: (found: { sizeBytes: bigint }) => void
   signal: AbortSignal
+  /** [{@link countThreads}] */
+  hashThreads?: ThreadCount | undefined
   onProgress?: OnProgress | undefined
 }
 
@@ -25,16 +28,18 @@ export async function hashFile(path: string, options: HashFileOptions): Promise<
   options.checkSize({ sizeBytes: source.sizeBytes })
   const meter = createMeter(options.reference, options.onProgress)
   meter.begin('hashing', source.sizeBytes)
-  const hasher = createContentHasher(options.partSizeBytes)
-  const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
-  for (;;) {
-    if (signal.aborted) throw interrupted(signal.reason)
-    const read = await source.read(buffer, signal)
-    hasher.update(buffer.subarray(0, read))
-    meter.skip(read)
-    if (read < buffer.length) break
+  const { hashThreads: threads = countThreads(source.sizeBytes) } = options
+  using memory = openMemory({ isShared: threads > 0 })
+  await using hasher = openSpreadHasher({ ...options, sizeBytes: source.sizeBytes, threads })
+  const onRead = (count: number) => meter.skip(count)
+  const pieces = { source, turns: createTurns(memory, threads), hasher, signal, onRead }
+  for (let left = source.sizeBytes; left > 0n; ) {
+    const sizeBytes = left < options.partSizeBytes ? Number(left) : options.partSizeBytes
+    await hashPart(pieces, sizeBytes)
+    void hasher.endPart()
+    left -= BigInt(sizeBytes)
   }
-  const digest = hasher.finish()
+  const digest = await untilAborted(hasher.finish(), signal)
   await source.checkEnd(digest.sizeBytes, signal)
   return digest
 }

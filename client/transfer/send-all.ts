@@ -7,22 +7,24 @@ import type { Part } from '../../schemas/artifact.ts'
 import { countParts, planParts } from '../../schemas/part-plan.ts'
 import { PARTS_MAX } from '../../schemas/primitives.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
-import {
-  type ContentDigest,
-  type ContentHasher,
-  createContentHasher,
-  sha256Of,
-} from '../verify/digest.ts'
+import { type ContentDigest, sha256Of } from '../verify/digest.ts'
 import { type Budget, type BufferPool, countBuffers, createBufferPool } from './budget.ts'
 import { type Connection, isSlow, patienceMs } from './connection.ts'
-import { interrupted } from './interruption.ts'
+import { interrupted, untilAborted } from './interruption.ts'
 import type { Lanes } from './lanes.ts'
+import { createTurns, fillBuffer, hashPart } from './read-part.ts'
 import { createSemaphore } from './semaphore.ts'
 import { type OutgoingPart, type SendContext, sendPart } from './send-part.ts'
+import { openMemory, type TransferMemory } from './shared-memory.ts'
 import { type FileSource, type Source, sourceChanged } from './source.ts'
+import {
+  countThreads,
+  openSpreadHasher,
+  type SpreadHasher,
+  type ThreadCount,
+} from './spread-hasher.ts'
 
-/** Pieces in which bytes are read and hashed, and handed to a socket. */
-const READ_BYTES = 1024 ** 2
+/** Pieces in which bytes are handed to a socket. */
 const CHUNK_BYTES = 256 * 1024
 /** The same of a part that is read from its file as it goes: more than a socket takes without waiting. */
 const FILE_CHUNK_BYTES = 128 * 1024
@@ -37,6 +39,8 @@ export interface SendPlan {
   held: ReadonlyMap<number, string>
   /** `false`: only hash; the store has it all. */
   isSending: boolean
+  /** [{@link countThreads}] */
+  hashThreads?: ThreadCount | undefined
 }
 
 /** What went out. */
@@ -46,7 +50,11 @@ export interface SentContent {
 }
 
 interface ReadPart {
-  part: OutgoingPart
+  /** As it was hashed from the memory or the file that `toOutgoing` sends. */
+  part: Promise<Part>
+  toOutgoing(part: Part): OutgoingPart
+  /** Resolves once nothing hashes that memory any more. */
+  settled: Promise<void>
   /** Where it waits for its turn to go out. */
   lanes: Lanes
   /** Gives the memory back. */
@@ -68,50 +76,53 @@ export async function sendAll(
 ): Promise<SentContent> {
   const failure = new AbortController()
   const signal = AbortSignal.any([context.signal, failure.signal])
-  const hasher = createContentHasher(plan.partSizeBytes)
+  const { hashThreads: threads = countThreads(source.sizeBytes) } = plan
+  using memory = openMemory({ isShared: threads > 0 })
+  using pool = createPool(budget, memory, source, plan)
+  await using hasher = openSpreadHasher({ ...plan, sizeBytes: source.sizeBytes, threads })
   const running = new Set<Promise<void>>()
   let sentBytes = 0n
   let skippedBytes = 0
 
-  const deliver = async ({ part, lanes, release }: ReadPart): Promise<void> => {
+  const send = async ({ part: hashing, toOutgoing, lanes }: ReadPart): Promise<void> => {
+    const part = await untilAborted(hashing, signal)
+    if (isSkipped(plan, part)) {
+      context.meter.skip(part.sizeBytes)
+      skippedBytes += part.sizeBytes
+      return
+    }
+    const outgoing = toOutgoing(part)
+    await lanes.run(signal, (crowded) => sendPart({ ...context, signal, crowded }, outgoing))
+    context.meter.settle(part.sizeBytes)
+    sentBytes += BigInt(part.sizeBytes)
+  }
+  const deliver = async (read: ReadPart): Promise<void> => {
     try {
-      await lanes.run(signal, (crowded) => sendPart({ ...context, signal, crowded }, part))
-      context.meter.settle(part.sizeBytes)
-      sentBytes += BigInt(part.sizeBytes)
+      await send(read)
+      await untilAborted(read.settled, signal)
     } finally {
-      release()
+      read.release()
     }
   }
-  using pool = createPool(budget, source, plan)
-  let firstError: { error: unknown } | undefined
-  const fail = (error: unknown) => {
-    firstError ??= { error }
-    failure.abort(error)
-  }
-  try {
+  const pass = async (): Promise<ContentDigest> => {
     const { connection } = context
     const countMoved = () => Number(context.meter.bytes) - skippedBytes
-    const reading = { source, plan, hasher, pool, budget, signal, connection, countMoved }
+    const tools = { hasher, threads, memory, pool, budget, signal, connection, countMoved }
+    const reading = { source, plan, ...tools }
     const parts =
       pool === undefined ? readTwice(reading, 1, budget.requests) : readBuffered(reading)
     for await (const read of parts) {
-      if (isSkipped(plan, read.part)) {
-        context.meter.skip(read.part.sizeBytes)
-        skippedBytes += read.part.sizeBytes
-        read.release()
-        continue
-      }
       const task = deliver(read)
-        .catch(fail)
+        .catch((error: unknown) => failure.abort(error))
         .finally(() => running.delete(task))
       running.add(task)
     }
-  } catch (error) {
-    fail(error)
+    return await untilAborted(hasher.finish(), signal)
   }
+  const digest = await pass().catch((error: unknown) => failure.abort(error))
   await Promise.all(running)
-  if (firstError !== undefined) throw firstError.error
-  const digest = hasher.finish()
+  // The reason of the first abort is kept: what follows from it is not told.
+  if (digest === undefined || failure.signal.aborted) throw failure.signal.reason
   await source.checkEnd(digest.sizeBytes, signal)
   return { digest, sentBytes }
 }
@@ -134,31 +145,12 @@ export function bufferedPart(part: Part, bytes: Uint8Array): OutgoingPart {
   }
 }
 
-/**
- * Fills the buffer from the source, hashing each piece as it comes; answers less than the length of
- * the buffer only at the end of the source.
- */
-export async function fillBuffer(
-  source: Source,
-  buffer: Uint8Array,
-  hasher: ContentHasher,
-  signal: AbortSignal,
-): Promise<number> {
-  let filled = 0
-  while (filled < buffer.length) {
-    const slice = buffer.subarray(filled, filled + READ_BYTES)
-    const read = await source.read(slice, signal)
-    hasher.update(slice.subarray(0, read))
-    filled += read
-    if (read < slice.length) break
-  }
-  return filled
-}
-
 interface Reading {
   source: Source
   plan: SendPlan
-  hasher: ContentHasher
+  hasher: SpreadHasher
+  threads: ThreadCount
+  memory: TransferMemory
   pool: (BufferPool & { sizeBytes: number }) | undefined
   budget: Budget
   signal: AbortSignal
@@ -169,7 +161,12 @@ interface Reading {
 }
 
 /** Buffers for the parts, or none when a part takes more than half of the memory. */
-function createPool(budget: Budget, source: Source, { partSizeBytes }: SendPlan): Reading['pool'] {
+function createPool(
+  budget: Budget,
+  { take }: TransferMemory,
+  source: Source,
+  { partSizeBytes }: SendPlan,
+): Reading['pool'] {
   const { memory } = budget
   const sizeBytes =
     source.sizeBytes !== undefined && source.sizeBytes < BigInt(partSizeBytes)
@@ -183,9 +180,8 @@ function createPool(budget: Budget, source: Source, { partSizeBytes }: SendPlan)
       'Cannot upload the stream: a part of it does not fit into the memory allowed',
       { expected: `at least ${sizeBytes} bytes of memory`, found: `${memory.total} bytes` },
     )
-  return Object.assign(createBufferPool(memory, sizeBytes, countBuffers(budget, sizeBytes)), {
-    sizeBytes,
-  })
+  const count = countBuffers(budget, sizeBytes)
+  return Object.assign(createBufferPool(memory, sizeBytes, count, take), { sizeBytes })
 }
 
 /** Whether the store holds the part; throws when it holds another one in its place. */
@@ -214,12 +210,15 @@ async function* readBuffered(reading: Reading): AsyncGenerator<ReadPart> {
     const filled = await fillBuffer(source, buffer, hasher, signal)
     if (filled === 0) return pool.release(buffer)
     if (number > PARTS_MAX) throw tooManyParts(plan)
-    const part = { number, sizeBytes: filled, sha256: digestOf(hasher, number) }
+    const bytes = buffer.subarray(0, filled)
+    const part = hasher.endPart()
     const isShort = filled < plan.partSizeBytes
     // A file that ends early is noticed before its last part goes out.
     if (isShort && source.kind === 'file') await source.checkEnd(hasher.sizeBytes, signal)
     yield {
-      part: bufferedPart(part, buffer.subarray(0, filled)),
+      part,
+      toOutgoing: (described) => bufferedPart(described, bytes),
+      settled: hasher.settled(),
       lanes: budget.requests,
       release: () => pool.release(buffer),
     }
@@ -248,23 +247,19 @@ async function acquireUnlessSlow(
 
 /** Parts from `first` on that no memory is for: hashed in one reading of the file, sent in another. */
 async function* readTwice(reading: Reading, first: number, lanes: Lanes): AsyncGenerator<ReadPart> {
-  const { source, plan, hasher, signal } = reading
+  const { source, plan, hasher, memory, threads, signal } = reading
   if (source.kind !== 'file') return
   // One part ahead of those on their way: no more than that is hashed before it can be sent.
   const ahead = createSemaphore(lanes.total + 1)
-  const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+  const pieces = { ...reading, turns: createTurns(memory, threads) }
   const parts = planParts(source.sizeBytes, plan.partSizeBytes).slice(first - 1)
-  for (const { number, offset, sizeBytes } of parts) {
+  for (const { offset, sizeBytes } of parts) {
     await ahead.acquire(1, signal)
-    for (let left = sizeBytes; left > 0; ) {
-      if (signal.aborted) throw interrupted(signal.reason)
-      const read = await fillBuffer(source, buffer.subarray(0, left), hasher, signal)
-      if (read === 0) await source.checkEnd(hasher.sizeBytes, signal)
-      left -= read
-    }
-    const part = { number, sizeBytes, sha256: digestOf(hasher, number) }
+    await hashPart(pieces, sizeBytes)
     yield {
-      part: filePart(source, part, offset),
+      part: hasher.endPart(),
+      toOutgoing: (described) => filePart(source, described, offset),
+      settled: Promise.resolve(),
       lanes,
       release: () => ahead.release(1),
     }
@@ -304,13 +299,6 @@ function countKnown(source: Source, plan: SendPlan): number | undefined {
   const count = countParts(source.sizeBytes, plan.partSizeBytes)
   if (count > PARTS_MAX) throw tooManyParts(plan)
   return count
-}
-
-/** Digest of the part that was hashed last; a short one is the last of all, and ends there. */
-function digestOf(hasher: ContentHasher, number: number): string {
-  const part = hasher.parts[number - 1] ?? hasher.fork().finish().parts[number - 1]
-  if (part === undefined) throw new Error(`Part ${number} was not hashed`)
-  return part.sha256
 }
 
 function tooManyParts(plan: SendPlan): ArtifactError {

@@ -7,6 +7,7 @@ import type { JournalSlot } from './journal.ts'
 import type { Meter } from './meter.ts'
 import type { OnProgress } from './progress.ts'
 import type { Source } from './source.ts'
+import type { ThreadCount } from './spread-hasher.ts'
 
 /** Where the bytes of an upload come from. */
 export type UploadSource =
@@ -34,6 +35,8 @@ export interface UploadOptions {
   concurrency?: number | undefined
   /** Memory for parts, in bytes [128 MiB]. */
   memoryBytes?: number | undefined
+  /** Threads that hash besides the one that sends [as many as pay for this size on this machine]. */
+  hashThreads?: ThreadCount | undefined
   /** Stops the upload; that of a file with a journal stays open, and the same call resumes it. */
   signal?: AbortSignal | undefined
   onProgress?: OnProgress | undefined

@@ -11,8 +11,9 @@ import { type ContentDigest, createContentHasher } from '../verify/digest.ts'
 import { createBufferPool } from './budget.ts'
 import { createGrantBatcher } from './grant-batcher.ts'
 import type { JournalEntry } from './journal.ts'
+import { fillBuffer } from './read-part.ts'
 import { checkSealed, sealUpload } from './seal.ts'
-import { bufferedPart, fillBuffer, type SentContent, sendAll } from './send-all.ts'
+import { bufferedPart, type SentContent, sendAll } from './send-all.ts'
 import { type SendContext, sendPart } from './send-part.ts'
 import { createServerReport } from './server-report.ts'
 import type { FileSource } from './source.ts'
@@ -180,6 +181,7 @@ async function send(
     partSizeBytes: upload.partSizeBytes,
     held: new Map(held.map((part) => [part.number, part.sha256])),
     isSending,
+    hashThreads: job.options.hashThreads,
   })
   return sent
 }
@@ -243,7 +245,7 @@ async function open(
  * the upload goes its way, and the seal says it.
  */
 async function hashIfSealed(job: UploadJob, run: number): Promise<ContentDigest | undefined> {
-  const { connection, meter, signal, source, target } = job
+  const { connection, meter, options, signal, source, target } = job
   if (source.kind !== 'file') return undefined
   const sealed = await call(
     connection,
@@ -257,7 +259,8 @@ async function hashIfSealed(job: UploadJob, run: number): Promise<ContentDigest 
   if (sealed === undefined || BigInt(sealed.sizeBytes) !== source.sizeBytes) return undefined
   meter.begin('hashing', source.sizeBytes)
   const { partSizeBytes } = sealed
-  const plan = { partSizeBytes, held: new Map<number, string>(), isSending: false }
+  const { hashThreads } = options
+  const plan = { partSizeBytes, held: new Map<number, string>(), isSending: false, hashThreads }
   const nothing = createGrantBatcher(connection, '', { batchMax: 1, ready: [], signal })
   const context = {
     connection,

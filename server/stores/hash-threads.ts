@@ -7,8 +7,8 @@
  * and end when nothing was read for a while.
  */
 import { availableParallelism } from 'node:os'
-import { Worker } from 'node:worker_threads'
 import { z } from 'zod'
+import { spawnThread } from '../../client/disk/thread.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 
 export interface HashThreadSettings {
@@ -160,15 +160,7 @@ function startThread<Source extends object>(
   { stretchMs, idleMs }: HashThreadSettings,
   onEnd: () => void,
 ): Thread<Source> {
-  // The sources are run as they are, and published as JavaScript.
-  const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
-  const worker = new Worker(new URL(`./${name}${extension}`, import.meta.url), {
-    workerData: { ...data, stretchMs },
-    execArgv: [],
-    env: {},
-    // It holds a few buffers and numbers.
-    resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 4 },
-  })
+  const worker = spawnThread(import.meta.url, name, { ...data, stretchMs })
   const asked = new Map<number, PromiseWithResolvers<Stretch>>()
   let jobs = 0
   let begun = 0

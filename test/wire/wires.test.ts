@@ -1,10 +1,13 @@
 /** What every HTTP client of a connection does alike, over real sockets. */
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import { describe, expect, it, vi } from 'vitest'
+import { sha256Of } from '../../client/verify/digest.ts'
 import { openGeneralWire } from '../../client/wire/general-wire.ts'
 import { openPlainWire } from '../../client/wire/plain-wire.ts'
 import type { Patience, Wire, WireReply } from '../../client/wire/wire.ts'
+import { makeBytes } from '../support/content.ts'
 
 const PATIENT: Patience = { connectMs: 10_000, replyMs: 30_000, stallMs: 30_000 }
 const HASTY: Patience = { connectMs: 10_000, replyMs: 50, stallMs: 50 }
@@ -92,6 +95,22 @@ describe.each(wires)('the %s wire', (_, open) => {
     for (let count = 0; count < 2; count++)
       expect(await readAll(await wire.put(server.url, length, body()))).toBe(String(length))
     expect(server.sockets()).toBeLessThan(3)
+  })
+
+  it('sends memory that threads share as it is', async () => {
+    using server = await startServer(async (request, response) => {
+      const hash = createHash('sha256')
+      for await (const chunk of request) hash.update(chunk)
+      response.end(hash.digest('hex'))
+    })
+    await using wire = using()
+    const bytes = Buffer.from(new SharedArrayBuffer(8 * 1024 ** 2))
+    bytes.set(makeBytes(bytes.length, 'shared'))
+    async function* body() {
+      for (let offset = 0; offset < bytes.length; offset += 256 * 1024)
+        yield bytes.subarray(offset, offset + 256 * 1024)
+    }
+    expect(await readAll(await wire.put(server.url, bytes.length, body()))).toBe(sha256Of(bytes))
   })
 
   it('hears a refusal before the body is at its end, and makes no more of it', async () => {
