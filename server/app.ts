@@ -110,6 +110,7 @@ const QUIET: ReadonlySet<string> = new Set([
   'metrics',
   'putBlobPart',
   'getBlob',
+  'requestGrants',
   'reportProgress',
 ])
 

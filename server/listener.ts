@@ -1,5 +1,6 @@
 /** The socket: limits that HTTP itself needs, and an end that lets requests finish. */
-import { createServer, type Server } from 'node:http'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import type { Socket } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import { ArtifactError } from '../schemas/problems.ts'
 import type { App } from './http/mount.ts'
@@ -22,13 +23,15 @@ const KEEP_ALIVE_MS = 65_000
 /** A peer that moves no byte for this long is gone. */
 const IDLE_MS = 120_000
 const HEADERS_MS = 30_000
+/** Requests that may wait behind another one on their connection. */
+const WAITING_MAX = 8
 /** How often connections are looked through while the listener ends. */
 const IDLE_CHECK_MS = 50
 
 /** Listens. Throws `configuration` when the address cannot be had, `locked` when the port is taken. */
 export async function listen(app: App, options: ListenOptions): Promise<Listener> {
   // tidy: cast - without options the adaptor makes a server of HTTP/1.1
-  const server = createServer(getRequestListener(app.fetch))
+  const server = createServer(inTurns(getRequestListener(app.fetch)))
   server.keepAliveTimeout = KEEP_ALIVE_MS
   server.headersTimeout = HEADERS_MS
   // A part may take as long as a slow line needs; silence ends it, not length.
@@ -46,6 +49,32 @@ export async function listen(app: App, options: ListenOptions): Promise<Listener
       clearInterval(idle)
       clearTimeout(timer)
     },
+  }
+}
+
+/**
+ * One request of a connection at a time, though more may come before the first is answered (RFC 9112,
+ * section 9.3.2): whoever sends hundreds and reads nothing would have all their answers in memory. Nobody
+ * who means well sends many, and who does is cut off.
+ */
+function inTurns(handle: RequestListener): RequestListener {
+  const turns = new WeakMap<Socket, (() => void)[]>()
+  return (incoming, outgoing) => {
+    const { socket } = incoming
+    const begin = () => {
+      outgoing.once('close', () => {
+        const next = turns.get(socket)?.shift()
+        if (next === undefined) turns.delete(socket)
+        else if (!socket.destroyed) next()
+      })
+      handle(incoming, outgoing)
+    }
+    const waiting = turns.get(socket)
+    if (socket.destroyed) return
+    if (waiting === undefined) {
+      turns.set(socket, [])
+      begin()
+    } else if (waiting.push(begin) > WAITING_MAX) socket.destroy()
   }
 }
 

@@ -11,7 +11,7 @@ export async function pour(
   outgoing: ServerResponse,
   stay?: Stay,
 ): Promise<void> {
-  // Of an answer that waits behind another one on its connection, nothing else tells that this is gone.
+  // A write that waits for a peer who is gone need not hear of that.
   const { socket } = outgoing.req
   const gone = Promise.withResolvers<void>()
   const leave = () => gone.resolve()

@@ -117,7 +117,9 @@ export async function insertVerifying(
         size, opened_at, token_id, token_name, opened_at, opened_at, expires_at
       from new
       where (select count(*) from new_run) >= 0
-        and not exists (select from artifact.artifact where upload_id = new.id)
+        -- Looked up one by one. As an anti join it reads all artifacts where there are but some thousands:
+        -- Postgres expects a hundred rows of any JSON.
+        and (select true from artifact.artifact where upload_id = new.id) is null
       -- In one order for all: two that repeat the same uploads wait for each other, not in a circle.
       order by id
       on conflict do nothing

@@ -2,8 +2,8 @@
 import { readSync } from 'node:fs'
 import { serveHashJobs } from './hash-jobs.ts'
 
-/** Small enough to be still in the cache of the core when it is hashed. */
-const READ_BYTES = 256 * 1024
+/** A file is read when what was read before is hashed: two at a time take a tenth less, and twice the processors. */
+const READ_BYTES = 1024 ** 2
 
 /** A file that is open, and stays so until its digest is known. */
 export interface FileToHash {

@@ -134,6 +134,36 @@ describe('openUpload()', () => {
 })
 
 describe('requestGrants()', () => {
+  it('keeps an upload alive, by one commit a second however many parts are granted', async () => {
+    let now = new Date()
+    await using own = await startTestServer({ clock: () => now })
+    const { id } = await openTestUpload(own, fresh())
+    const readExpiry = async () => {
+      const [row] = await own.sql<[{ at: Date }]>`
+        select expires_at as at from artifact.upload where id = ${id}`
+      return row.at.getTime()
+    }
+    const opened = await readExpiry()
+    now = new Date(now.getTime() + 999)
+    await grantParts(own, id, content.parts.slice(0, 1))
+    expect(await readExpiry()).toBe(opened)
+    now = new Date(now.getTime() + 1)
+    await grantParts(own, id, content.parts.slice(1))
+    expect(await readExpiry()).toBe(opened + 1000)
+  })
+
+  it('leaves no line for every part in the log that people read', async () => {
+    const { id } = await openTestUpload(server, fresh())
+    await grantParts(server, id, content.parts)
+    const levels = server.log.flatMap((line) => {
+      const { endpoint, level } = JSON.parse(line)
+      return endpoint === 'requestGrants' ? [level] : []
+    })
+    expect(levels.length).toBeGreaterThan(0)
+    // Of pino: 20 is debug, 30 what is shown unless told otherwise.
+    expect(Math.max(...levels)).toBe(20)
+  })
+
   it('grants the same parts again', async () => {
     const { id } = await openTestUpload(server, fresh())
     await grantParts(server, id, content.parts)

@@ -18,6 +18,7 @@ import {
   findExpired,
   findStranded,
   findUnpurged,
+  insertVerifying,
   markPurged,
   markSealedPurged,
 } from '../../server/records/upload-endings.ts'
@@ -132,6 +133,24 @@ test('a server reads no large table from end to end, whatever it is asked', asyn
   const pages = use.find(({ table }) => table === 'artifact')?.pages
   expect(pages).toBeGreaterThan(ROWS / 10)
   expect(pages).toBeLessThan(ROWS / 2)
+})
+
+test('whether an upload is new is looked up, also where all artifacts are read as cheaply', async () => {
+  const [id, tokenId, holder] = [randomUUID(), randomUUID(), randomUUID()]
+  const upload = {
+    request: { id, task: 'turtle-db', run: 7, name: id, contentType: 'text/plain', labels: {} },
+    claim: { sha256: '00'.repeat(32), sizeBytes: 0n, parts: [] },
+    ...{ partSizeBytes: 65_536, policy: 'reread' as const, blobKey: `blobs/${id}` },
+    ...{ tokenId, tokenName: 'a', openedAt: UNTIL, expiresAt: UNTIL, holder, leaseUntil: UNTIL },
+  }
+  const inserted = await onlyFew(100, async (sql) => {
+    // Postgres expects a hundred rows of any JSON: that many looks into an index cost more than all pages.
+    await sql`set enable_seqscan = on`
+    await sql`set random_page_cost = 40`
+    return insertVerifying(sql, [upload])
+  })
+  expect(inserted.map((each) => each.id)).toEqual([id])
+  await database.admin`delete from artifact.upload where id = ${id}`
 })
 
 async function askEverything(server: TestServer, sha256: string): Promise<void> {

@@ -10,7 +10,7 @@ import type { FileToHash } from '../../server/stores/file-hash-thread.ts'
 import { createHashThreads, type HashThreadSettings } from '../../server/stores/hash-threads.ts'
 import { makeBytes } from '../support/content.ts'
 
-const READ_BYTES = 256 * 1024
+const READ_BYTES = 1024 ** 2
 const bytes = makeBytes(4 * READ_BYTES + 7)
 const PROGRAM = { name: 'file-hash-thread' }
 const ignore = { onProgress: async () => undefined }
