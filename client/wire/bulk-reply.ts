@@ -7,6 +7,7 @@
  */
 import { connect as connectTcp, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { connect as connectTls } from 'node:tls'
+import { freeChunk } from '../disk/spent-chunk.ts'
 
 /** Longest head of an answer that is read. */
 const HEAD_BYTES_MAX = 64 * 1024
@@ -178,6 +179,8 @@ interface Inflow {
   /** The next piece; `undefined` after the last. Its memory is given back by {@link Inflow.release}. */
   piece(): Promise<Uint8Array | undefined>
   release(piece: Uint8Array): void
+  /** Gives the memory that nobody uses back to the system, now: the garbage collector is in no hurry. */
+  free(): void
 }
 
 function createInflow({ gatherMs = GATHER_MS, hold }: BulkRequest): Inflow {
@@ -279,6 +282,9 @@ function createInflow({ gatherMs = GATHER_MS, hold }: BulkRequest): Inflow {
       given.push(Buffer.from(piece.buffer))
       if (left > 0 && ending === undefined) socket?.resume()
     },
+    free() {
+      for (const buffer of free.splice(0)) freeChunk(buffer)
+    },
   }
 }
 
@@ -292,6 +298,7 @@ async function* drain(inflow: Inflow, socket: Socket): AsyncGenerator<Uint8Array
     }
   } finally {
     socket.destroy()
+    inflow.free()
   }
 }
 
