@@ -7,7 +7,7 @@
  */
 import { connect as connectTcp, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { freeChunk } from '../disk/spent-chunk.ts'
+import { allocatePages, freeChunk } from '../disk/spent-chunk.ts'
 
 /** Longest head of an answer that is read. */
 const HEAD_BYTES_MAX = 64 * 1024
@@ -207,7 +207,7 @@ function createInflow({ gatherMs = GATHER_MS, hold }: BulkRequest): Inflow {
     const used = free.pop()
     if (used !== undefined || made === buffersMax) return used ?? Buffer.alloc(0)
     made += 1
-    return hold?.spare.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES)
+    return hold?.spare.pop() ?? allocatePages(BUFFER_BYTES)
   }
   const pass = () => {
     full.push(current.subarray(0, filled))
