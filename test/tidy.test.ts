@@ -48,7 +48,8 @@ const HOMES: Record<string, readonly string[]> = {
 const DIRECTIONS: readonly [from: string, to: readonly string[]][] = [
   ['schemas/', ['schemas/']],
   ['client/verify/', ['client/verify/', 'schemas/']],
-  ['client/wire/', ['client/wire/', 'schemas/']],
+  ['client/memory/', ['client/memory/']],
+  ['client/wire/', ['client/wire/', 'client/memory/', 'schemas/']],
   ['client/', ['client/', 'schemas/']],
   [
     'server/context.ts',
@@ -67,7 +68,10 @@ const DIRECTIONS: readonly [from: string, to: readonly string[]][] = [
       'schemas/',
     ],
   ],
-  ['server/', ['server/', 'client/verify/', 'client/disk/', 'client/wire/', 'schemas/']],
+  [
+    'server/',
+    ['server/', 'client/verify/', 'client/memory/', 'client/disk/', 'client/wire/', 'schemas/'],
+  ],
   ['test/', ['test/', 'server/', 'client/', 'schemas/']],
 ]
 

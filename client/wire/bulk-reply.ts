@@ -7,7 +7,7 @@
  */
 import { connect as connectTcp, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { allocatePages, freeChunk } from '../disk/spent-chunk.ts'
+import { allocatePages, freeChunk } from '../memory/spent-chunk.ts'
 
 /** Longest head of an answer that is read. */
 const HEAD_BYTES_MAX = 64 * 1024

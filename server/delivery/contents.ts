@@ -4,7 +4,7 @@
  * a small one that is asked for alone; for all others the client gets grants, so that they do not pass
  * through the server.
  */
-import { createSlab, type Slab } from '../../client/disk/slab.ts'
+import { createSlab, type Slab } from '../../client/memory/slab.ts'
 import type { Artifact, Part } from '../../schemas/artifact.ts'
 import { BATCH_CONTENT_BYTES_MAX } from '../../schemas/batch.ts'
 import {

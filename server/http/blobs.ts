@@ -1,7 +1,7 @@
 /** Door of the filesystem store: granted requests for its bytes, `PUT` and `GET /v1/blobs/…`. */
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { Context } from 'hono'
-import { freeBehind } from '../../client/disk/spent-chunk.ts'
+import { freeBehind } from '../../client/memory/spent-chunk.ts'
 import type { FilesystemStore } from '../stores/filesystem.ts'
 import { type App, type Environment, invalid } from './mount.ts'
 import { pour } from './pour.ts'

@@ -1,6 +1,6 @@
 /** Bodies of requests as text, straight from the connection: nothing of them is kept when that is read. */
 import type { IncomingMessage } from 'node:http'
-import { allocatePages, freeBehind, freeChunk } from '../../client/disk/spent-chunk.ts'
+import { allocatePages, freeBehind, freeChunk } from '../../client/memory/spent-chunk.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 
 /** How many bytes the body has by its own account; `undefined` when it does not say, or not so. */

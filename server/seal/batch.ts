@@ -10,7 +10,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit from 'p-limit'
-import { createBase64Slab, type Slab, takeBase64 } from '../../client/disk/slab.ts'
+import { createBase64Slab, type Slab, takeBase64 } from '../../client/memory/slab.ts'
 import type { Artifact } from '../../schemas/artifact.ts'
 import {
   BATCH_MAX,

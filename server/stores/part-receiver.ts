@@ -1,6 +1,6 @@
 /** Takes the bytes of one part from a client: exactly so many, hashed as they are written. */
 import { createHash } from 'node:crypto'
-import { freeChunk } from '../../client/disk/spent-chunk.ts'
+import { freeChunk } from '../../client/memory/spent-chunk.ts'
 import type { Part } from '../../schemas/artifact.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import type { PieceBuffers } from './piece-buffers.ts'

@@ -2,7 +2,7 @@
  * Buffers for the pieces in which bodies pass through this server, large ones while few share the
  * memory: pieces of a MiB spare the processors, and hundreds of slow connections must not have one each.
  */
-import { allocatePages } from '../../client/disk/spent-chunk.ts'
+import { allocatePages } from '../../client/memory/spent-chunk.ts'
 
 /** A buffer that counts until it is disposed of. */
 export interface PieceBuffer extends Disposable {

@@ -8,7 +8,7 @@ import {
   ListObjectsV2Command,
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
-import { freeBehind } from '../../client/disk/spent-chunk.ts'
+import { freeBehind } from '../../client/memory/spent-chunk.ts'
 import { ArtifactError } from '../../schemas/problems.ts'
 import {
   CONNECT_TIMEOUT_MS,

@@ -31,7 +31,10 @@ const database = 'test/support/database.ts'
 const ceph = 'test/support/ceph.ts'
 const nothing = async () => undefined
 
-const unit = ['test/{tidy,check-install}.test.ts', 'test/{schemas,verify,disk,wire}/**/*.test.ts']
+const unit = [
+  'test/{tidy,check-install}.test.ts',
+  'test/{schemas,verify,memory,disk,wire}/**/*.test.ts',
+]
 const containers = ['test/**/*container*.test.ts']
 const s3 = ['test/**/*s3*.test.ts', 'test/s3/**/*.test.ts']
 const browser = ['test/browser/**/*.test.ts']
@@ -43,7 +46,7 @@ const whole = ['test/{pack,readme,tour}.test.ts']
 export const LANES: readonly Lane[] = [
   {
     name: 'unit',
-    summary: 'schemas, verifier, disk, tidiness',
+    summary: 'schemas, verifier, memory, disk, tidiness',
     include: unit,
     globalSetup: [],
     findObstacle: nothing,

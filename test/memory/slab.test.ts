@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { createBase64Slab, createSlab, takeBase64 } from '../../client/disk/slab.ts'
+import { createBase64Slab, createSlab, takeBase64 } from '../../client/memory/slab.ts'
 
 describe('a slab', () => {
   it('gives every taker bytes of its own, in one memory while that lasts', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { allocatePages, freeBehind, freeChunk } from '../../client/disk/spent-chunk.ts'
+import { allocatePages, freeBehind, freeChunk } from '../../client/memory/spent-chunk.ts'
 
 describe('freeChunk()', () => {
   it('gives back the memory of a chunk of its own', () => {
