@@ -20,7 +20,7 @@ export interface SpreadHasher extends AsyncDisposable {
   update(bytes: Uint8Array): void
   /** Ends the part, which has a byte at least; its digest may come after bytes of the next one are given. */
   endPart(): Promise<Part>
-  /** Resolves once everything so far is hashed; of a stream it may wait for the next part, or the end. */
+  /** Resolves once everything so far is hashed; of a stream that is shorter than a part at its end. */
   settled(): Promise<void>
   /** Everything; call it once, after the end of the last part. */
   finish(): Promise<ContentDigest>
@@ -28,7 +28,7 @@ export interface SpreadHasher extends AsyncDisposable {
 
 export interface SpreadOptions {
   partSizeBytes: number
-  /** `undefined` while it is not known: then no thread starts before the second part. */
+  /** `undefined` while it is not known: then no thread starts before a part is full. */
   sizeBytes: bigint | undefined
   threads: ThreadCount
 }
@@ -75,7 +75,8 @@ function hashHere({ partSizeBytes }: SpreadOptions): SpreadHasher {
   }
 }
 
-function hashOnThreads({ sizeBytes: expected, threads }: SpreadOptions): SpreadHasher {
+function hashOnThreads(options: SpreadOptions): SpreadHasher {
+  const { partSizeBytes, sizeBytes: expected, threads } = options
   const { promise: started, resolve: release } = Promise.withResolvers<void>()
   const parts: Promise<Part>[] = []
   /** What came before the threads did: no more than one part. */
@@ -96,7 +97,7 @@ function hashOnThreads({ sizeBytes: expected, threads }: SpreadOptions): SpreadH
     },
     update(bytes) {
       if (bytes.length === 0) return
-      if (expected !== undefined || parts.length > 0) whole ??= start()
+      if (expected !== undefined) whole ??= start()
       if (whole === undefined) held.push(bytes)
       else whole.update(bytes)
       part.update(bytes)
@@ -107,6 +108,8 @@ function hashOnThreads({ sizeBytes: expected, threads }: SpreadOptions): SpreadH
       const described = { number: parts.length + 1, sizeBytes: filled }
       const ended = quieten(part.digest().then((sha256) => ({ ...described, sha256 })))
       parts.push(ended)
+      // What is full has likely more behind it, and who waits for its memory may have no other.
+      if (filled === partSizeBytes) whole ??= start()
       filled = 0
       return ended
     },

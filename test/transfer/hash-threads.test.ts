@@ -94,6 +94,17 @@ describe.each(THREADS)('upload() with %i threads that hash', (hashThreads) => {
     expect(watch.countRunning()).toBe(0)
   })
 
+  it('sends a stream of unknown size where there is memory for one part', async () => {
+    const sendStream = (name: string, memoryBytes?: number) => {
+      const options = { hashThreads, memoryBytes }
+      return upload(connection, { stream: streamBytes(10_000) }, { ...target, name }, options)
+    }
+    const { artifact: first } = await sendStream(`${target.name}-much`)
+    expect(first.partCount).toBeGreaterThan(1)
+    const { artifact } = await sendStream(`${target.name}-little`, first.partSizeBytes)
+    expect(artifact.sha256).toBe(sha256Of(bytes))
+  })
+
   it('sends a part again from the memory that it was hashed in', async () => {
     const spoilt = new Set<string>()
     proxy.fault = (request) => {
