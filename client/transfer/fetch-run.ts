@@ -7,9 +7,9 @@
  */
 import type { Scratch } from '../disk/quarantine.ts'
 import { isSlow, patienceMs } from './connection.ts'
-import type { Range } from './content.ts'
+import type { Range, ReadOptions } from './content.ts'
 import { interrupted } from './interruption.ts'
-import { createFrontier, fetchPieces, PIECE_BYTES_MIN } from './pieces.ts'
+import { createFrontier, fetchPieces, PIECE_BYTES_MIN, type PieceOptions } from './pieces.ts'
 import type { ReceiveContext } from './receive.ts'
 
 /** Streams side by side at most: each reads into memory of its own. */
@@ -44,7 +44,9 @@ export async function fetchRun(
     if (after === undefined) return
     rest = await fetchAsOne(context, scratch, after, landed, { isShared: false })
   }
-  if (rest !== undefined) await fetchInPieces(context, scratch, rest.range, landed)
+  // Small ones, which hold no memory, and many.
+  const many = { lanes: context.budget.farRequests }
+  if (rest !== undefined) await fetchInPieces(context, scratch, rest.range, many, landed)
 }
 
 /**
@@ -102,49 +104,42 @@ async function fetchAsOne(
 
 /** Fetches a range as several streams; answers what is left when they bring no more than one did. */
 async function fetchAsSeveral(
-  { content, budget, timing, isFar, signal }: ReceiveContext,
+  context: ReceiveContext,
   scratch: Scratch,
   { range, bytesPerSecond }: Remainder,
   landed: Landed,
 ): Promise<Range | undefined> {
-  const frontier = createFrontier(range.offset)
+  const { budget, timing } = context
   const beganMs = performance.now()
   let bytes = 0
   let isWorse = false
-  const judge = () => {
+  const judge: Landed = (end, count) => {
+    landed(end, count)
+    bytes += count
     const tookMs = performance.now() - beganMs
     const least = timing.gainMin * bytesPerSecond
-    isWorse ||= tookMs > patienceMs({ timing, isFar }) && bytes * 1000 < least * tookMs
+    isWorse ||= tookMs > patienceMs(context) && bytes * 1000 < least * tookMs
   }
-  const lanes = { lanes: budget.requests, most: STREAMS_MAX, isEnough: () => isWorse }
-  return fetchPieces(range, lanes, signal, (piece, lane) => {
-    let done = 0
-    const write = async (chunk: Uint8Array) => {
-      await scratch.write(chunk, piece.offset + BigInt(done))
-      done += chunk.length
-      bytes += chunk.length
-      landed(frontier.moved(piece, done), chunk.length)
-      judge()
-    }
-    return content.read(piece, write, lane.signal, { isBulk: true, crowded: lane.crowded })
-  })
+  const options = { lanes: budget.requests, most: STREAMS_MAX, isEnough: () => isWorse }
+  return fetchInPieces(context, scratch, range, { ...options, isBulk: true }, judge)
 }
 
-/** Fetches a range in pieces, many at a time, which hold no memory. */
-async function fetchInPieces(
-  { content, budget, signal }: ReceiveContext,
+/** Fetches a range in pieces side by side; answers what the options leave of it. */
+function fetchInPieces(
+  { content, signal }: ReceiveContext,
   scratch: Scratch,
   range: Range,
+  { isBulk, ...options }: PieceOptions & Pick<ReadOptions, 'isBulk'>,
   landed: Landed,
-): Promise<void> {
+): Promise<Range | undefined> {
   const frontier = createFrontier(range.offset)
-  await fetchPieces(range, { lanes: budget.farRequests }, signal, (piece, lane) => {
+  return fetchPieces(range, options, signal, (piece, lane) => {
     let done = 0
     const write = async (chunk: Uint8Array) => {
       await scratch.write(chunk, piece.offset + BigInt(done))
       done += chunk.length
       landed(frontier.moved(piece, done), chunk.length)
     }
-    return content.read(piece, write, lane.signal, lane)
+    return content.read(piece, write, lane.signal, { isBulk, crowded: lane.crowded })
   })
 }
